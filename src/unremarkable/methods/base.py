@@ -1,0 +1,142 @@
+"""The contract that every method keeps: options, phases, predict.
+
+A method knows nothing of files, labels or the command line.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+@dataclass(frozen=True)
+class Options:
+    """What every method can be told. A method's own options extend this; each default is the paper's.
+
+    Each field's `metadata["help"]` is the line that the command line shows for it.
+    """
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a method says of a batch.
+
+    Attributes:
+        map: `(N, 1, h, w)`, larger is more anomalous, at the method's own resolution.
+        score: `(N,)`, the method's published image score, larger is more anomalous.
+        reconstruction: `(N, C, H, W)` in [0, 1], or None for methods that do not reconstruct pixels.
+    """
+
+    map: Tensor
+    score: Tensor
+    reconstruction: Tensor | None = None
+
+
+class Update(Protocol):
+    """What a step uses to learn: clears gradients, runs backward and steps the named optimiser."""
+
+    #: optimisation steps already taken in this phase, before the current one
+    step: int
+
+    def __call__(self, optimizer: str, loss: Tensor) -> None: ...
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Gradient training over the normals.
+
+    Attributes:
+        name: shown in progress and logs.
+        epochs: at most so many passes over the training images.
+        batch_size: images per step.
+        optimizers: builds the phase's optimisers, by name, over the parameters that this phase moves.
+        step: one batch `(N, C, H, W)` in [0, 1] and an `Update`; moves the weights, returns named scalar losses.
+        validate: per-image loss `(N,)` of held-out normals, without gradient, in eval mode; the phase then stops early
+            and keeps its best weights. None for adversarial phases, whose losses do not fall with quality.
+        patience: epochs without improvement after which the phase stops; needs `validate`.
+        plateau: epochs without improvement after which every learning rate is multiplied by 0.1; None for never.
+        augment: whether the loop may flip, zoom and move the training images, where the user asks for it.
+    """
+
+    name: str
+    epochs: int
+    batch_size: int
+    optimizers: Callable[[], Mapping[str, Optimizer]]
+    step: Callable[[Tensor, Update], Mapping[str, Tensor]]
+    validate: Callable[[Tensor], Tensor] | None = None
+    patience: int | None = None
+    plateau: int | None = None
+    augment: bool = True
+
+
+@dataclass(frozen=True)
+class Collect:
+    """One pass over the training normals without gradient, in order, for methods that remember rather than learn."""
+
+    name: str
+    batch_size: int
+    collect: Callable[[Iterable[Tensor]], None]
+
+
+class Method(nn.Module, ABC):
+    """One published method.
+
+    A subclass sets the class attributes, builds its networks in `__init__` (random weights only: nothing is read from
+    disk or network there) and implements `phases` and `predict`. Buffers that fitting fills may be registered empty:
+    they take the shape that a saved model brings.
+    """
+
+    name: ClassVar[str]
+    #: authors, title, venue and year
+    paper: ClassVar[str]
+    #: "reconstruction", "adversarial", "feature comparison", "memory bank", ...
+    family: ClassVar[str]
+    #: how `Prediction.score` is made from the map: "max", "mean", "top1", "top10", or "own" where it is not a reduction
+    reduction: ClassVar[str]
+    #: side of the square input in pixels, as published
+    default_size: ClassVar[int] = 256
+    Options: ClassVar[type[Options]] = Options
+
+    def __init__(self, options: Any, size: tuple[int, int], channels: int) -> None:
+        """Build for images of `size` (height, width) with `channels` (1 grey, 3 colour).
+
+        Raises:
+            UsageError: the method's networks cannot take that size.
+        """
+        super().__init__()
+        self.options = options
+        self.size = size
+        self.channels = channels
+
+    def prepare(self) -> None:
+        """Load pretrained weights where the method uses any; called once before fitting and never when loading.
+
+        Raises:
+            UsageError: weights are not on this machine; says where they are looked for and what fetches them.
+        """
+
+    @abstractmethod
+    def phases(self) -> list[Phase | Collect]:
+        """How the method is fitted, in order."""
+
+    @abstractmethod
+    def predict(self, images: Tensor) -> Prediction:
+        """Maps and scores of `(N, C, H, W)` images in [0, 1]; deterministic, and the same for any batch size.
+
+        Called in eval mode and without gradient; a method that needs gradients for its map enables them itself.
+        """
+
+    def load_weights(self, state: Mapping[str, Tensor]) -> None:
+        """Take weights saved from a fitted instance, whatever the shape of the buffers that fitting filled."""
+        own = dict(self.named_buffers())
+        for key, value in state.items():
+            if key in own and own[key].shape != value.shape:
+                parent, _, leaf = key.rpartition(".")
+                setattr(self.get_submodule(parent), leaf, torch.empty_like(value))
+        self.load_state_dict(dict(state), strict=True)
