@@ -36,8 +36,8 @@ class Case:
 
     @property
     def group(self) -> str:
-        """What splits and intervals keep together: the patient where known, else the case itself."""
-        return self.patient or self.path
+        """What splits and intervals keep together: the patient where known, else the study, else the case itself."""
+        return self.patient or self.study or self.path
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,34 @@
+"""`unremarkable data check FOLDER`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from unremarkable.cli.common import Json, Normal, print_json
+
+app = typer.Typer(help="Look at data before learning from it.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def _group() -> None:
+    """Look at data before learning from it."""
+
+
+@app.command()
+def check(
+    data: Annotated[str, typer.Argument(help="Folder, manifest or NPZ.")],
+    normal: Normal = None,
+    as_json: Json = False,
+) -> None:
+    """Unreadable files, duplicates, sizes, and shortcuts that would separate the classes without looking."""
+    from unremarkable.datasets.audit import audit
+    from unremarkable.datasets.find import find_dataset
+
+    result = audit(find_dataset(data, normal=normal or ()), progress=not as_json)
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        print("\n".join(result.lines()))
+    raise typer.Exit(1 if result.unreadable else 0)

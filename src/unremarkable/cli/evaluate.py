@@ -1,0 +1,109 @@
+"""`unremarkable evaluate MODEL DATA`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from unremarkable.cli.common import Json, Normal, Overwrite, Rate, check_new, print_json, report_failures, say, table
+from unremarkable.cli.score import BatchSize, Maps, Workers
+
+if TYPE_CHECKING:
+    from unremarkable.evaluation.evaluation import Evaluation
+    from unremarkable.evaluation.intervals import Interval
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Model folder that fit wrote.")],
+    data: Annotated[str, typer.Argument(help="Labelled folder, manifest or NPZ.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder for scores.csv, maps, metrics.json and report.html.")
+    ] = None,
+    split: Annotated[
+        str, typer.Option(help="Which cases: test, val, train, all, auto (the test split; drawn as fit draws it).")
+    ] = "auto",
+    normal: Normal = None,
+    rate: Rate = None,
+    threshold: Annotated[
+        Literal["normals", "best-f1", "youden"],
+        typer.Option(
+            help="normals: from the calibration normals, at the false-alarm rate; best-f1 and youden choose it on the "
+            "labels that are evaluated, as the papers do, and say so."
+        ),
+    ] = "normals",
+    replicates: Annotated[int, typer.Option(min=0, help="Bootstrap replicates of each interval; 0 for none.")] = 2000,
+    maps: Maps = "overlay",
+    batch_size: BatchSize = 32,
+    workers: Workers = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Measure a model on labelled data, with 95 % intervals by patient."""
+    if output is not None:
+        check_new(output, overwrite)
+    from unremarkable.datasets.find import find_dataset
+    from unremarkable.detector import Detector
+    from unremarkable.report.run import evaluate_to_folder
+    from unremarkable.training.plan import test_cases
+
+    started = time.perf_counter()
+    detector = Detector.load(model)
+    dataset = find_dataset(data, normal=normal or ())
+    result = evaluate_to_folder(
+        detector,
+        dataset,
+        test_cases(dataset, split, detector.seed),
+        output,
+        rate=rate,
+        threshold=threshold,
+        replicates=replicates,
+        maps=maps,
+        batch=batch_size,
+        workers=workers,
+        overwrite=overwrite,
+        progress=not as_json,
+    )
+    evaluation = result.evaluation
+    assert evaluation is not None
+    if as_json:
+        print_json(
+            evaluation.to_dict()
+            | {
+                "failures": [{"path": path, "error": reason} for path, reason in result.failures],
+                "notes": list(result.notes),
+                "seconds": time.perf_counter() - started,
+            }
+        )
+    else:
+        report_failures(result.failures, len(result.records), "scored")
+        for note in result.notes:
+            say(f"note: {note}")
+        counts = evaluation.counts
+        print(
+            f"{counts['cases']} cases of {counts['patients']} patients: "
+            f"{counts['normal']} normal, {counts['abnormal']} abnormal"
+        )
+        print(table(metric_rows(evaluation)))
+        if output is not None:
+            say(f"look at: {(output / 'report.html').resolve()}")
+    raise typer.Exit(1 if result.failures else 0)
+
+
+def metric_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Name and value with interval of each metric, then how the operating point was chosen."""
+    rows = [(name, _text(interval)) for name, interval in evaluation.metrics.items()]
+    if evaluation.threshold is None:
+        return [*rows, ("verdicts", "none: the calibration normals are too few for the false-alarm rate")]
+    warning = "; chosen on the test labels, which flatters it" if evaluation.test_labels_used else ""
+    return [*rows, ("threshold", f"{evaluation.threshold.value:.4g}, {evaluation.threshold.describe()}{warning}")]
+
+
+def _text(interval: Interval) -> str:
+    if interval.value is None:
+        return f"undefined: {interval.reason}"
+    if interval.low is None or interval.high is None:
+        return f"{interval.value:.3f}"
+    return f"{interval.value:.3f}  ({interval.low:.3f} to {interval.high:.3f})"

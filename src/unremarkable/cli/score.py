@@ -1,0 +1,77 @@
+"""`unremarkable score MODEL PATH… -o OUT`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from unremarkable.cli.common import Json, Overwrite, Rate, check_new, print_json, report_failures, say
+
+Maps = Annotated[
+    Literal["none", "overlay", "full"],
+    typer.Option(
+        help="overlay: a picture of each image with its heat map, and a NIfTI map for a volume; full: also a float32 "
+        "TIFF on each flat image's own pixel grid."
+    ),
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images per forward pass; scores do not depend on it.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Files read at once. Default: by the processor.")]
+
+
+def score(
+    model: Annotated[Path, typer.Argument(help="Model folder that fit wrote.")],
+    paths: Annotated[list[str], typer.Argument(help="Images, folders, a manifest or an NPZ file.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder to write scores.csv, maps and report.html to.")
+    ],
+    rate: Rate = None,
+    maps: Maps = "overlay",
+    batch_size: BatchSize = 32,
+    workers: Workers = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Score images: a p-value, a verdict and a heat map for each, and a page to look at."""
+    check_new(output, overwrite)
+    from unremarkable.datasets.find import find_dataset
+    from unremarkable.detector import Detector
+    from unremarkable.report.run import score_to_folder
+
+    started = time.perf_counter()
+    detector = Detector.load(model)
+    dataset = find_dataset(paths[0] if len(paths) == 1 else paths)
+    result = score_to_folder(
+        detector,
+        dataset,
+        dataset.cases,
+        output,
+        rate=rate,
+        maps=maps,
+        batch=batch_size,
+        workers=workers,
+        overwrite=overwrite,
+        progress=not as_json,
+    )
+    seconds = time.perf_counter() - started
+    flagged = [row["path"] for row in result.records if row.get("flagged")]
+    if as_json:
+        print_json(
+            {
+                "output": str(output),
+                "seconds": seconds,
+                "false_alarm_rate": result.rate,
+                "scores": result.records,
+                "failures": [{"path": path, "error": reason} for path, reason in result.failures],
+            }
+        )
+    else:
+        report_failures(result.failures, len(result.records), "scored")
+        verdict = f"{len(flagged)} flagged at a false-alarm rate of {result.rate:g}"
+        if any(row["flagged"] is None for row in result.records):
+            verdict = f"no verdicts: the calibration normals are too few for a false-alarm rate of {result.rate:g}"
+        say(f"{len(result.records)} scored in {seconds:.0f} s; {verdict}")
+        say(f"look at: {(output / 'report.html').resolve()}")
+    raise typer.Exit(1 if result.failures else 0)

@@ -1,0 +1,236 @@
+"""Score or evaluate a data set into a folder: the table, the maps, the figures and the page."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from unremarkable import __version__
+from unremarkable.datasets.case import ABNORMAL, NORMAL, Case, Dataset
+from unremarkable.datasets.load import digest
+from unremarkable.detector import RATE, Detector
+from unremarkable.errors import InputError, UsageError
+from unremarkable.evaluation.evaluation import Evaluation, evaluate
+from unremarkable.report.html import Unlabelled, write_report
+from unremarkable.report.keep import Keep
+from unremarkable.scoring.calibration import normals_needed
+from unremarkable.scoring.scores import Maps, ScoreWriter
+from unremarkable.scoring.thresholds import ThresholdChoice, best_f1, youden
+
+Threshold = Literal["normals", "best-f1", "youden"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of scoring a data set: a record a case, the inputs that failed, and the evaluation if there is one."""
+
+    records: list[dict[str, Any]]
+    failures: list[tuple[str, str]]
+    rate: float
+    kept: Keep
+    evaluation: Evaluation | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class _Settings:
+    """How cases are scored and written; shared by both entries."""
+
+    rate: float | None = None
+    maps: Maps = "overlay"
+    batch: int = 32
+    workers: int | None = None
+    overwrite: bool = False
+    progress: bool = False
+
+
+def score_to_folder(detector: Detector, dataset: Dataset, cases: Sequence[Case], output: Path, **settings: Any) -> Run:
+    """Score `cases` into `output`: `scores.csv`, maps, `report.html`. Written whole or not at all.
+
+    Settings: `rate`, `maps`, `batch`, `workers`, `overwrite`, `progress`; see `Detector.stream` and `ScoreWriter`.
+
+    Raises:
+        UsageError: a rate that the normals cannot support, `output` in the way, or not one case that could be scored.
+    """
+    chosen = _Settings(**settings)
+    with ScoreWriter(
+        output, detector.preprocess_, detector.map_range, [c.path for c in cases], chosen.maps, chosen.overwrite
+    ) as writer:
+        run = _score(detector, dataset, cases, chosen, writer)
+        flagged = [row["flagged"] for row in run.records]
+        undecided = None in flagged
+        results = Unlabelled(
+            scores=np.array([row["score"] for row in run.records]),
+            p_values=np.array([row["p_value"] for row in run.records]),
+            flagged=None if undecided else np.array(flagged),
+            threshold=None if undecided else detector.calibration_.choose(run.rate),
+        )
+        _write_page(writer, results, f"{dataset.name}, scored by {detector.method}", detector, dataset, cases, run)
+    return run
+
+
+def evaluate_to_folder(
+    detector: Detector,
+    dataset: Dataset,
+    cases: Sequence[Case],
+    output: Path | None,
+    *,
+    threshold: Threshold = "normals",
+    replicates: int = 2000,
+    **settings: Any,
+) -> Run:
+    """Score labelled `cases` and measure the detector on them; into `output` unless it is None.
+
+    Writes what `score_to_folder` does, with `metrics.json`. Further settings as there.
+
+    Raises:
+        UsageError: as `score_to_folder`.
+    """
+    chosen = _Settings(**settings)
+    with ExitStack() as stack:
+        writer = None
+        if output is not None:
+            paths = [case.path for case in cases]
+            writer = stack.enter_context(
+                ScoreWriter(output, detector.preprocess_, detector.map_range, paths, chosen.maps, chosen.overwrite)
+            )
+        run = _score(detector, dataset, cases, chosen, writer)
+        evaluation = _evaluate(detector, dataset, run, threshold, replicates)
+        notes = (*_seen_before(detector, cases), *run.notes)
+        run = Run(run.records, run.failures, run.rate, run.kept, evaluation, notes)
+        if writer is not None:
+            writer.path("metrics.json").write_text(json.dumps(evaluation.to_dict(curves=True), indent=1))
+            title = f"{dataset.name}, evaluated with {detector.method}"
+            _write_page(writer, evaluation, title, detector, dataset, cases, run)
+    return run
+
+
+def _score(
+    detector: Detector, dataset: Dataset, cases: Sequence[Case], settings: _Settings, writer: ScoreWriter | None
+) -> Run:
+    rate = RATE if settings.rate is None else settings.rate
+    kept = Keep(detector.map_range, detector.preprocess_)
+    records: list[dict[str, Any]] = []
+    failures = list(dataset.skipped)
+    pending: list[Future[None]] = []
+    # Pictures are compressed while the next batch is in the network; both leave the interpreter's lock.
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for row in detector.stream(
+            cases, rate=settings.rate, batch=settings.batch, workers=settings.workers, progress=settings.progress
+        ):
+            if isinstance(row, InputError):
+                failures.append((row.source, row.reason))
+                continue
+            records.append(row.record())
+            kept.add(row)
+            if writer is not None:
+                pending.append(pool.submit(writer.write_maps, row))
+                if len(pending) > 4 * settings.batch:  # never more in memory than a few batches
+                    pending.pop(0).result()
+        for written in pending:
+            written.result()
+    if not records:
+        first = f"; the first: {failures[0][0]}: {failures[0][1]}" if failures else ""
+        raise UsageError(f"none of the {len(failures)} inputs could be scored{first}")
+    if writer is not None:
+        writer.write_table(records, failures)
+    return Run(records, failures, rate, kept)
+
+
+def _evaluate(detector: Detector, dataset: Dataset, run: Run, threshold: Threshold, replicates: int) -> Evaluation:
+    rows = run.records
+    scores, labels = [row["score"] for row in rows], [row["label"] for row in rows]
+    paths = [row["path"] for row in rows]
+    point: ThresholdChoice | None = None
+    if threshold == "best-f1":
+        point = best_f1(scores, labels, source=f"the cases of {dataset.name} that are evaluated", cases=paths)
+    elif threshold == "youden":
+        point = youden(scores, labels, source=f"the cases of {dataset.name} that are evaluated", cases=paths)
+    elif normals_needed(run.rate) <= len(detector.calibration_):
+        point = detector.calibration_.choose(run.rate)
+    if point is not None:
+        for row in rows:
+            row["flagged"] = row["score"] > point.value
+    return evaluate(
+        scores,
+        labels,
+        [row["patient"] or row["path"] for row in rows],
+        threshold=point,
+        p_values=[row["p_value"] for row in rows],
+        findings=[row["finding"] for row in rows],
+        paths=paths,
+        replicates=replicates,
+    )
+
+
+def _seen_before(detector: Detector, cases: Sequence[Case]) -> tuple[str, ...]:
+    """A note where cases under evaluation are byte for byte among those that the model was fitted on."""
+    data = detector.manifest_["data"]
+    known = {one for part in ("training", "validation", "calibration") for one in data[part]}
+    seen = Counter(case.label for case in cases if _digest(case) in known)
+    if not seen:
+        return ()
+    return (
+        f"{sum(seen.values())} of the {len(cases)} cases are byte for byte among the normals this model was fitted or "
+        f"calibrated on ({seen[NORMAL]} labelled normal, {seen[ABNORMAL]} abnormal): the figures flatter it",
+    )
+
+
+def _digest(case: Case) -> str | None:
+    try:
+        return digest(case)
+    except InputError:
+        return None  # it is among the failures already
+
+
+def _simulated(cases: Sequence[Case]) -> bool:
+    return all(Path(case.path).name.startswith("simulated_") for case in cases)
+
+
+def _write_page(
+    writer: ScoreWriter,
+    results: Evaluation | Unlabelled,
+    title: str,
+    detector: Detector,
+    dataset: Dataset,
+    cases: Sequence[Case],
+    run: Run,
+) -> None:
+    counts: dict[str, dict[str, int]] = {}
+    for (split, finding), n in sorted(Counter((c.split or "all", c.finding or "unlabelled") for c in cases).items()):
+        counts.setdefault(split, {})[finding] = n
+    fitted_on = detector.manifest_["data"]
+    write_report(
+        writer.path("report.html"),
+        results,
+        title=title,
+        data={
+            "name": dataset.name,
+            "folder": str(dataset.root),
+            "recognised as": dataset.layout,
+            "counts": counts,
+            "skipped": run.failures,
+            "notes": [*dataset.notes, *run.notes],
+        },
+        plan=detector.plan_.lines(),
+        provenance={
+            "model": f"{detector.method}, fitted on {fitted_on['name']} with seed {detector.manifest_['seed']}",
+            "training cases": f"{len(fitted_on['training'])}; the sha256 of each is in the model's manifest.json",
+            "labels used": detector.manifest_["labels"],
+            "fitted with": detector.manifest_["versions"],
+            "scored with": f"unremarkable {__version__}, Python {platform.python_version()}",
+        },
+        gallery=run.kept.items({row["path"]: row["flagged"] for row in run.records}),
+        history=detector.history_.to_dict(),
+        calibration=detector.calibration_,
+        simulated=_simulated(cases),
+    )

@@ -1,0 +1,211 @@
+"""What a fit will do, derived from the data before anything is trained, printed first and kept with the model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unremarkable.datasets.case import ABNORMAL, NORMAL, Case, Dataset
+from unremarkable.errors import UsageError
+
+if TYPE_CHECKING:
+    from unremarkable.datasets.cache import Packed
+
+#: share of the normals held out for calibration, and of the rest for early stopping
+CALIBRATION_SHARE = 0.2
+VALIDATION_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The decisions of one fit. `notes` says in plain words what was noticed on the way."""
+
+    method: str
+    options: dict[str, Any]
+    size: tuple[int, int]
+    channels: int
+    intensity: str
+    intensity_reason: str
+    training_cases: int
+    training_images: int
+    validation_cases: int
+    calibration_cases: int
+    smallest_rate: float
+    phases: tuple[dict[str, Any], ...]
+    device: str
+    precision: str
+    augment: bool
+    seed: int
+    expected_seconds: float | None
+    selection: str
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-compatible values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Plan:
+        """The inverse of `to_dict`."""
+        listed: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**listed)
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Label and text of each decision, for printing."""
+        phases = "; ".join(
+            f"{p['name']}: up to {p['epochs']} epochs of {math.ceil(self.training_images / p['batch_size'])} steps,"
+            f" batch {p['batch_size']}"
+            if "epochs" in p
+            else f"{p['name']}: one pass, batch {p['batch_size']}"
+            for p in self.phases
+        )
+        images = "" if self.training_images == self.training_cases else f" ({self.training_images} slices)"
+        held = f"{self.validation_cases} for early stopping, " if self.validation_cases else ""
+        return [
+            ("method", f"{self.method} ({', '.join(f'{k}={v}' for k, v in self.options.items())})"),
+            ("normals", self.selection),
+            ("split", f"{self.training_cases} to train{images}, {held}{self.calibration_cases} for calibration"),
+            ("input", f"{self.size[0]} × {self.size[1]} px, {'grey' if self.channels == 1 else 'colour'}"),
+            ("intensity", self.intensity_reason),
+            ("training", phases),
+            ("machine", f"{self.device}, {self.precision}{', augmented' if self.augment else ''}, seed {self.seed}"),
+            ("time", "unknown" if self.expected_seconds is None else f"about {duration(self.expected_seconds)}"),
+            ("false alarms", f"the smallest rate these normals support is {100 * self.smallest_rate:.2g} %"),
+            *(("note", note) for note in self.notes),
+        ]
+
+
+@dataclass(frozen=True)
+class Normals:
+    """The normal cases a fit may use: to learn from, and published ones for early stopping (may be empty)."""
+
+    training: tuple[Case, ...]
+    validation: tuple[Case, ...]
+    selection: str
+    notes: tuple[str, ...] = ()
+
+
+def choose_normals(dataset: Dataset, split: str, seed: int) -> Normals:
+    """The normals to learn from; test cases are never among them.
+
+    `split`: "auto" takes the published training split where there is one, draws 70/15/15 by patient where labelled
+    cases have none, and takes everything where nothing is labelled abnormal; "none" takes every normal; "A/B/C"
+    draws with those shares.
+
+    Raises:
+        UsageError: no normal case is left, or `split` is not understood.
+    """
+    from unremarkable.datasets.splits import split_cases
+
+    cases = dataset.cases
+    published = any(case.split for case in cases)
+    has_abnormal = any(case.label == ABNORMAL for case in cases)
+    how = split
+    if split == "auto":
+        how = "published" if published else "70/15/15" if has_abnormal else "none"
+    if how == "published" and not published:
+        raise UsageError(f"{dataset.root} has no published split; use --split 70/15/15 or --split none")
+    if how not in ("published", "none"):
+        cases = tuple(split_cases(cases, _fractions(how), seed))
+    normals = [case for case in cases if case.label in (NORMAL, None)]
+    if how == "none":
+        training, validation = normals, []
+        selection = f"all {len(normals)} normals of {dataset.name}"
+        if not any(case.label is not None for case in normals):
+            selection = f"all {len(normals)} images of {dataset.name}, unlabelled and taken as normal"
+    else:
+        training = [case for case in normals if case.split == "train"]
+        validation = [case for case in normals if case.split == "val"]
+        kind = "published" if how == "published" else f"drawn ({how}, seed {seed})"
+        selection = f"{len(training)} normals of the {kind} training split of {dataset.name}"
+    if not training:
+        seen = sorted({case.finding for case in cases if case.finding})
+        names = f"; its classes: {', '.join(seen)}" if seen else ""
+        raise UsageError(
+            f"{dataset.root} has no normal cases to learn from{names} (say which are normal: --normal NAME)"
+        )
+    notes = []
+    if validation and len(validation) < VALIDATION_SHARE * len(training):
+        notes.append(
+            f"the {len(validation)} validation normals are too few to stop by; part of the training ones is used"
+        )
+        validation = []
+    return Normals(tuple(training), tuple(validation), selection, tuple(notes))
+
+
+def test_cases(dataset: Dataset, split: str, seed: int) -> tuple[Case, ...]:
+    """The labelled cases to evaluate on: the counterpart of `choose_normals`.
+
+    `split`: "auto" takes the published test split, draws the same 70/15/15 as the fit did with `seed` where there
+    is none; "all" takes every labelled case; "train", "val", "test" take that one.
+    """
+    from unremarkable.datasets.splits import split_cases
+
+    cases = dataset.cases
+    if split != "all":
+        if not any(case.split for case in cases):
+            cases = tuple(split_cases(cases, _fractions("70/15/15"), seed))
+        wanted = "test" if split == "auto" else split
+        cases = tuple(case for case in cases if case.split == wanted)
+        if not cases:
+            found = sorted({case.split for case in dataset.cases if case.split})
+            raise UsageError(f"{dataset.root} has no split {wanted!r}; it has: {', '.join(found)} (or use --split all)")
+    labelled = tuple(case for case in cases if case.label is not None)
+    if not labelled:
+        raise UsageError(f"{dataset.root} has no labels to evaluate against; use score for unlabelled images")
+    return labelled
+
+
+def divide(
+    normals: Normals, packed: Packed, needed: int, *, stops_early: bool, seed: int, insist: bool
+) -> dict[str, tuple[int, ...]]:
+    """Indices of the packed cases for "training", "validation" and "calibration"; whole patients each.
+
+    A fifth of the normals calibrate, or as many as the false-alarm rate needs (`needed`), but at most half. Copies of
+    one picture under several names stay together: divided, they would make calibration look better than it is.
+
+    Raises:
+        UsageError: too few normals; `insist` refuses where `needed` cannot be met.
+    """
+    from unremarkable.datasets.splits import hold_out
+
+    cases = (*normals.training, *normals.validation)
+    readable = {int(index) for index in np.unique(packed.case_of)}
+    # Splitting goes by patient and path; the index stands in for the path so that it comes back with the case.
+    keyed = [
+        replace(case, patient=case.patient or packed.digests[i], path=str(i)) if i in readable else None
+        for i, case in enumerate(cases)
+    ]
+    pool = [case for case in keyed[: len(normals.training)] if case]
+    count = min(max(round(CALIBRATION_SHARE * len(pool)), needed), len(pool) // 2)
+    if count < 1 or (insist and count < needed):
+        wanted = f"; this false-alarm rate needs {2 * needed}" if insist else ""
+        raise UsageError(f"{len(pool)} readable normals are too few to learn from and to calibrate with{wanted}")
+    kept, calibration = hold_out(pool, count=count, seed=seed)
+    validation = tuple(case for case in keyed[len(normals.training) :] if case) if stops_early else ()
+    if stops_early and not validation and len(kept) > 1:
+        kept, validation = hold_out(kept, count=max(1, round(VALIDATION_SHARE * len(kept))), seed=seed + 1)
+    parts = {"training": kept, "validation": validation, "calibration": calibration}
+    return {name: tuple(sorted(int(case.path) for case in part)) for name, part in parts.items()}
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: "40 s", "12 min", "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _fractions(text: str) -> tuple[float, float, float]:
+    try:
+        parts: Sequence[float] = [float(part) for part in text.split("/")]
+    except ValueError:
+        parts = []
+    if len(parts) != 3 or min(parts) < 0 or parts[0] <= 0:
+        raise UsageError(f"split {text!r} is not understood: auto, published, none, or shares such as 70/15/15")
+    whole = sum(parts)
+    return parts[0] / whole, parts[1] / whole, parts[2] / whole

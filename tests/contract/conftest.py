@@ -1,0 +1,77 @@
+"""What the battery runs on: small synthetic scans, small networks, and every method fitted once for each channel count."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unremarkable.methods import make_options, method_class
+from unremarkable.methods.base import Method
+from unremarkable.training.loop import train
+from unremarkable.training.settings import TrainSettings
+
+SIZE = (64, 64)
+#: options that make a method quick to fit; methods that are not listed run with their defaults
+SMALL: dict[str, dict[str, Any]] = {
+    "autoencoder": {"widths": (4, 8, 8, 8), "latent_dim": 8, "epochs": 2, "batch_size": 8, "learning_rate": 1e-2},
+    "f-anogan": {"dim": 4, "latent_dim": 8, "gan_epochs": 2, "encoder_epochs": 2, "batch_size": 8},
+    "hetero-ae": {"epochs": 2, "batch_size": 8, "reduction": "max", "learning_rate": 1e-3},
+}
+
+
+def scans(count: int, channels: int, size: tuple[int, int] = SIZE, seed: int = 0) -> NDArray[np.float32]:
+    """Bright ellipses on black, `(count, channels, H, W)` in [0, 1]: alike, but no two the same."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[-1 : 1 : size[0] * 1j, -1 : 1 : size[1] * 1j]
+    height, width, level = rng.uniform(0.6, 0.8, (3, count, 1, 1))
+    inside = (rows / height) ** 2 + (columns / width) ** 2 < 1
+    grey = inside * level + rng.normal(0, 0.02, (count, *size))
+    return np.repeat(np.clip(grey, 0, 1)[:, None], channels, 1).astype(np.float32)
+
+
+def noise(count: int, channels: int) -> Tensor:
+    """What no scan looks like: every pixel black or white."""
+    return torch.from_numpy(np.random.default_rng(1).integers(0, 2, (count, channels, *SIZE)).astype(np.float32))
+
+
+def build(name: str, channels: int = 1, size: tuple[int, int] = SIZE, seed: int = 0) -> Method:
+    """A small instance with weights drawn from `seed`."""
+    cls = method_class(name)
+    torch.manual_seed(seed)
+    return cls(make_options(cls, SMALL.get(name, {})), size, channels)
+
+
+def fit(name: str, channels: int = 1, size: tuple[int, int] = SIZE, count: int = 24) -> Method:
+    """A small instance, prepared and trained on `count` scans."""
+    method = build(name, channels, size)
+    method.prepare()
+    settings = TrainSettings(seed=0, device="cpu", precision="32")
+    train(method, scans(count, channels, size), scans(4, channels, size, seed=1), settings)
+    return method
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network() -> Iterator[None]:
+    """No method may reach for the network, whatever it is asked to do."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a method reached for the network")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", refuse)
+        patch.setattr(socket, "getaddrinfo", refuse)
+        yield
+
+
+@pytest.fixture(scope="session")
+def fitted(no_network: None) -> Callable[[str, int], Method]:
+    """The fitted instance of a method for a channel count, made once; tests must leave it as it is."""
+    return cache(fit)

@@ -1,0 +1,257 @@
+"""Hetero-AE: its equations by hand, what may move and what may not, and the label-free choice of scoring."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from unremarkable.errors import UsageError
+from unremarkable.methods.base import Collect, Phase
+from unremarkable.methods.hetero_ae import (
+    REDUCTIONS,
+    RULES,
+    Decoder,
+    HeteroAE,
+    HeteroAEOptions,
+    _sample,
+    reduce,
+    stage_loss,
+)
+from unremarkable.methods.registry import make_options, method_class
+
+SIDE = 64
+
+
+def build(**options: Any) -> HeteroAE:
+    torch.manual_seed(0)
+    return HeteroAE(HeteroAEOptions(**options), (SIDE, SIDE), 1)
+
+
+def images(count: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(count, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
+
+
+class Learn:
+    """The loop's `Update` in three lines."""
+
+    def __init__(self, phase: Phase) -> None:
+        self.step, self.optimizers = 0, phase.optimizers()
+
+    def __call__(self, optimizer: str, loss: torch.Tensor) -> None:
+        self.optimizers[optimizer].zero_grad()
+        loss.backward()
+        self.optimizers[optimizer].step()
+
+
+def training(method: HeteroAE) -> Phase:
+    phase = method.phases()[0]
+    assert isinstance(phase, Phase)
+    return phase
+
+
+def test_is_registered_and_reads_its_options_from_text() -> None:
+    assert method_class("hetero-ae") is HeteroAE
+    options = make_options(HeteroAE, {"stages": "2,3", "reduction": "top10", "train-encoder": "false"})
+    assert options == HeteroAEOptions(stages=(2, 3), reduction="top10", train_encoder=False)
+
+
+def test_loss_by_hand() -> None:
+    """Eq. 4 in numpy, location by location."""
+    rng = np.random.default_rng(0)
+    e, d = rng.normal(size=(2, 5, 3, 4)), rng.normal(size=(2, 5, 3, 4))
+    expected = np.zeros((2, 3, 4))
+    for n, h, w in np.ndindex(2, 3, 4):
+        a, b = e[n, :, h, w], d[n, :, h, w]
+        cosine = a @ b / np.sqrt((a @ a) * (b @ b))
+        expected[n, h, w] = -0.7 * cosine + 0.3 * np.mean((a - b) ** 2)
+    np.testing.assert_allclose(stage_loss(torch.from_numpy(e), torch.from_numpy(d), 0.7), expected, rtol=1e-6)
+
+
+def test_image_loss_sums_the_stages_means() -> None:
+    """Eq. 5: each stage counts the same, whatever its resolution."""
+    method = build().eval()
+    batch = images(2)
+    with torch.no_grad():
+        encoded, decoded = method.features(batch)
+        expected = sum(stage_loss(e, d, 0.7).flatten(1).mean(dim=1) for e, d in zip(encoded, decoded, strict=True))
+        torch.testing.assert_close(method.loss(batch), expected)
+    assert [e.shape[-1] for e in encoded] == [SIDE // 4, SIDE // 8, SIDE // 16]
+    assert [d.shape for d in decoded] == [e.shape for e in encoded]
+
+
+def test_map_and_score_by_hand() -> None:
+    """Eq. 6–8 in numpy, apart from the bilinear resizing."""
+    method = build(reduction="max").eval()
+    batch = images(2)
+    with torch.no_grad():
+        encoded, decoded = method.features(batch)
+        prediction = method.predict(batch)
+    total = np.zeros((2, 1, SIDE, SIDE))
+    for e, d in zip(encoded, decoded, strict=True):
+        a, b = e.numpy(), d.numpy()
+        distance = 1 - (a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))
+        total += F.interpolate(torch.from_numpy(distance)[:, None], (SIDE, SIDE), mode="bilinear").numpy()
+    np.testing.assert_allclose(prediction.map, total, atol=1e-5)
+    np.testing.assert_allclose(prediction.score, total.reshape(2, -1).max(axis=1), atol=1e-5)
+    assert prediction.reconstruction is None
+
+
+def test_reductions_against_numpy() -> None:
+    maps = torch.rand(3, 1, 20, 30)
+    ordered = np.sort(maps.reshape(3, -1).numpy(), axis=1)
+    for name, count in (("max", 1), ("top1", 6), ("top10", 60), ("mean", 600)):
+        np.testing.assert_allclose(reduce(maps, name), ordered[:, -count:].mean(axis=1), rtol=1e-5)
+
+
+def test_the_loss_never_reaches_the_encoder_through_its_targets() -> None:
+    """With F_E^4 cut off as well, no gradient is left for the encoder; with it, there is one."""
+    method = build().train()
+    encoded, _ = method.features(images(2))
+    assert not any(feature.requires_grad for feature in encoded)
+
+    method.decoder.register_forward_pre_hook(lambda _, inputs: (inputs[0].detach(),))
+    method.loss(images(2)).mean().backward()
+    assert all(p.grad is None for p in method.encoder.parameters())
+
+    method = build().train()
+    method.loss(images(2)).mean().backward()
+    assert sum(float(p.grad.abs().sum()) for p in method.encoder.parameters() if p.grad is not None) > 0
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_what_a_step_moves(trained: bool) -> None:
+    """A frozen encoder stays bit for bit, batch-norm buffers included; a trained one moves, those included."""
+    method = build(train_encoder=trained).train()
+    before = {key: value.clone() for key, value in method.state_dict().items()}
+    phase = training(method)
+    losses = phase.step(images(4), Learn(phase))
+    assert set(losses) == {"loss"}
+    assert not losses["loss"].requires_grad
+    moved = {key for key, value in method.state_dict().items() if not torch.equal(value, before[key])}
+    assert any(key.startswith("decoder.") for key in moved)
+    in_encoder = {key for key in moved if key.startswith("encoder.")}
+    assert any("running_mean" in key for key in in_encoder) == trained
+    assert any(key.endswith("weight") for key in in_encoder) == trained
+    if not trained:
+        assert not in_encoder
+
+
+def test_a_trained_encoder_has_its_own_rate() -> None:
+    optimizer = training(build()).optimizers()["adam"]
+    assert [group["lr"] for group in optimizer.param_groups] == [
+        HeteroAEOptions().learning_rate,
+        HeteroAEOptions().encoder_learning_rate,
+    ]
+    assert len(training(build(train_encoder=False)).optimizers()["adam"].param_groups) == 1
+
+
+@pytest.mark.parametrize("kind", ["hybrid", "cnn", "transformer"])
+def test_every_decoder_learns(kind: Any) -> None:
+    method = build(decoder=kind, learning_rate=3e-3, train_encoder=False).train()
+    phase = training(method)
+    update, batch = Learn(phase), images(4)
+    losses = [float(phase.step(batch, update)["loss"]) for _ in range(8)]
+    assert losses[-1] < losses[0]
+
+
+def test_scores_do_not_depend_on_the_batch() -> None:
+    method = build().eval()
+    batch = images(6)
+    with torch.no_grad():
+        together = method.predict(batch)
+        alone = [method.predict(image.unsqueeze(0)) for image in batch]
+    torch.testing.assert_close(together.score, torch.cat([p.score for p in alone]), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(together.map, torch.cat([p.map for p in alone]), rtol=1e-5, atol=1e-5)
+
+
+def test_stages_option_selects_what_enters_the_map() -> None:
+    with torch.no_grad():
+        everything = build(reduction="mean").eval().stage_maps(images(2))
+        chosen = build(reduction="mean", stages=(2, 3)).eval().predict(images(2))
+    torch.testing.assert_close(chosen.map, everything[:, 1:].sum(dim=1, keepdim=True))
+    torch.testing.assert_close(chosen.score, chosen.map.mean(dim=(1, 2, 3)))
+
+
+def test_the_rule_prefers_what_separates_planted_anomalies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stage 2 alone answers to planted anomalies, everywhere a little; stages 1 and 3 hold a bright random spot."""
+    method = build().eval()
+    clean = images(40)
+    known = {image.numpy().tobytes() for image in clean}
+    noise = torch.Generator().manual_seed(1)
+
+    def maps(batch: torch.Tensor) -> torch.Tensor:
+        out = torch.zeros(len(batch), 3, SIDE, SIDE)
+        out[:, (0, 2), 3, 3] = 100 * torch.rand(len(batch), 2, generator=noise)
+        out[:, (0, 2)] += 50 * torch.rand(len(batch), 2, 1, 1, generator=noise)
+        anomalous = [image.numpy().tobytes() not in known for image in batch]
+        out[:, 1] = torch.tensor(anomalous).float().view(-1, 1, 1) + 0.1
+        out[:, 1, 5, 5] = 10 * torch.rand(len(batch), generator=noise)
+        return out
+
+    monkeypatch.setattr(method, "stage_maps", maps)
+    collect = method.phases()[1]
+    assert isinstance(collect, Collect)
+    collect.collect(iter(clean.split(7)))
+    assert method.stages.tolist() == [False, True, False]
+    assert REDUCTIONS[int(method.reducer)] != "max"
+
+    loaded = build()
+    loaded.load_weights(method.state_dict())
+    assert torch.equal(loaded.stages, method.stages)
+    assert torch.equal(loaded.reducer, method.reducer)
+
+
+def test_a_tie_goes_to_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
+    method = build().eval()
+    monkeypatch.setattr(method, "stage_maps", lambda batch: torch.ones(len(batch), 3, SIDE, SIDE))
+    method.phases()[1].collect(iter([images(5)]))  # type: ignore[union-attr]
+    assert RULES[0] == ((1, 2, 3), "max")
+    assert method.stages.all()
+    assert REDUCTIONS[int(method.reducer)] == "max"
+
+
+def test_a_named_reduction_needs_no_choice() -> None:
+    phases = build(reduction="max").phases()
+    assert len(phases) == 1
+    assert HeteroAE.reduction == "max"
+
+
+def test_the_sample_is_drawn_from_all_batches() -> None:
+    batches = [torch.arange(start, start + 10.0).view(10, 1) for start in range(0, 100, 10)]
+    drawn = _sample(iter(batches), 30, torch.Generator().manual_seed(0)).flatten().tolist()
+    assert len(set(drawn)) == 30
+    assert max(drawn) >= 80
+    few = _sample(iter(batches[:2]), 30, torch.Generator().manual_seed(0)).flatten().tolist()
+    assert few == list(range(20))
+
+
+@pytest.mark.parametrize(
+    ("options", "size", "message"),
+    [
+        ({}, (224, 224), "64 divides, not 224 × 224"),
+        ({"stages": (0, 1)}, (SIDE, SIDE), "stages"),
+        ({"stages": ()}, (SIDE, SIDE), "stages"),
+        ({"alpha": 1.5}, (SIDE, SIDE), "alpha"),
+        ({"epochs": 0}, (SIDE, SIDE), "epochs"),
+        ({"encoder": "efficientnet-lite9"}, (SIDE, SIDE), "efficientnet-lite"),
+        ({"decoder": "swin"}, (SIDE, SIDE), "decoder"),
+        ({"reduction": "median"}, (SIDE, SIDE), "reduction"),
+    ],
+)
+def test_what_cannot_be_is_refused(options: dict[str, Any], size: tuple[int, int], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        HeteroAE(HeteroAEOptions(**options), size, 1)
+
+
+def test_parameter_count_with_the_paper_s_encoder() -> None:
+    """Decoder channels are the paper's when the encoder is a ResNet-18; the paper counts 17.3 million in all."""
+    method = HeteroAE(HeteroAEOptions(encoder="resnet18"), (256, 256), 3)
+    assert [stage.fuse.out_channels for stage in method.decoder.stages] == [64, 128, 256]
+    assert sum(p.numel() for p in method.encoder.parameters()) == 11_176_512
+    decoder = sum(p.numel() for p in method.decoder.parameters())
+    assert decoder == sum(p.numel() for p in Decoder((64, 128, 256, 512), (256, 256), "hybrid").parameters())
+    assert 4.0e6 < decoder < 4.5e6
