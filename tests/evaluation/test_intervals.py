@@ -51,7 +51,7 @@ def test_resamples_are_those_of_a_plain_bootstrap() -> None:
     rng = np.random.default_rng(0)
     parts = [np.flatnonzero(labels == label) for label in (0, 1)]
     by_hand = []
-    for _ in range(3000):
+    for _ in range(1500):
         rows = np.concatenate([rng.choice(part, len(part)) for part in parts])
         by_hand.append([auroc(scores[rows], labels[rows]), auprc(scores[rows], labels[rows])])
     result = bootstrap(scores, labels, None, flagged, replicates=3000)

@@ -117,9 +117,7 @@ def test_monochrome1_is_mirrored_within_its_stored_bits(write_dicom, ramp) -> No
 def test_monochrome1_signed_and_rescaled_agrees_with_its_table(write_dicom) -> None:
     stored = np.array([[-8, -1], [0, 7]], np.int16)
     linear = read_dicom(
-        write_dicom(
-            stored, BitsStored=4, PhotometricInterpretation="MONOCHROME1", RescaleSlope=2, RescaleIntercept=16
-        )
+        write_dicom(stored, BitsStored=4, PhotometricInterpretation="MONOCHROME1", RescaleSlope=2, RescaleIntercept=16)
     )
     assert linear.pixels.tolist() == [[30, 16], [14, 0]]
     assert linear.unit is None
@@ -260,7 +258,9 @@ def test_projection_spacing_says_where_it_was_measured(write_dicom, ramp) -> Non
 
 def test_metadata_is_plain_json(write_dicom, ramp) -> None:
     image = read_dicom(
-        write_dicom(ramp, PatientID="P1", WindowCenter=[40, 600], WindowWidth=[80, 2800], ViewPosition="PA", Laterality="L")
+        write_dicom(
+            ramp, PatientID="P1", WindowCenter=[40, 600], WindowWidth=[80, 2800], ViewPosition="PA", Laterality="L"
+        )
     )
     assert json.loads(json.dumps(image.metadata)) == image.metadata
     assert image.metadata["patient_id"] == "P1"

@@ -56,6 +56,7 @@ def test_scaling_is_linear_and_clipped(dtype: Any) -> None:
     np.testing.assert_array_equal(intensity.scale(values, (20, 40)), np.array([0, 0, 0, 0.5, 1, 1], np.float32))
     assert intensity.scale(values, (20, 40)).dtype == np.float32
     assert not intensity.scale(values, (20, 20)).any()
+    assert not intensity.scale(values, (-1.7e308, 1.7e308)).any()
 
 
 @pytest.mark.parametrize("bits", [8, 12, 16])
@@ -129,8 +130,12 @@ class TestChoice:
         assert "8-bit" in intensity.choose_intensity([self.byte])[1]
 
     def test_channels(self) -> None:
-        grey_as_colour = image_of(np.full((4, 4, 3), 9, np.uint8))
-        colour = np.full((4, 4, 3), 9, np.uint8)
-        colour[0, 0, 2] = 8
-        assert intensity.choose_channels([self.byte, grey_as_colour]) == 1
-        assert intensity.choose_channels([self.byte, image_of(colour)]) == 3
+        grey = np.random.default_rng(0).integers(0, 256, (40, 40, 1)).astype(np.uint8).repeat(3, axis=-1)
+        tinted, coloured = grey.copy(), grey.copy()
+        tinted[..., 0] = np.minimum(tinted[..., 0], 249) + 6
+        coloured[:10, :10, 0] = 255 - coloured[:10, :10, 0]
+        for pixels, channels in ((grey, 1), (tinted, 1), (coloured, 3)):
+            assert intensity.choose_channels([image_of(pixels), self.byte]) == channels
+        assert intensity.choose_channels([image_of(coloured), *[self.byte] * 9]) == 3
+        assert intensity.choose_channels([image_of(coloured), *[self.byte] * 10]) == 1
+        assert intensity.choose_channels([]) == 1

@@ -73,7 +73,9 @@ def test_spacing_follows_the_axes(tmp_path) -> None:
     assert (image.axes, image.bits, image.pixels.dtype) == ("DHW", 16, np.dtype(np.int16))
 
 
-@pytest.mark.parametrize(("slope", "intercept", "dtype"), [(1, 0, np.int16), (2, -100, np.int16), (1, 40000, np.uint16)])
+@pytest.mark.parametrize(
+    ("slope", "intercept", "dtype"), [(1, 0, np.int16), (2, -100, np.int16), (1, 40000, np.uint16)]
+)
 def test_whole_number_scaling_stays_integer(tmp_path, slope, intercept, dtype) -> None:
     path = save(tmp_path / "a.nii", ramp())
     patched = bytearray(path.read_bytes())
@@ -161,7 +163,11 @@ def test_units_other_than_millimetres(tmp_path) -> None:
 
 
 def test_unknown_orientation_gives_no_affine(tmp_path) -> None:
-    image = read_nifti(save(tmp_path / "a.nii", ramp(), qform_code=0, sform_code=0))
+    path = save(tmp_path / "a.nii", ramp())
+    patched = bytearray(path.read_bytes())
+    patched[252:256] = bytes(4)
+    path.write_bytes(patched)
+    image = read_nifti(path)
     assert image.affine is None
     assert image.spacing is not None
     assert image.metadata["orientation"] == "unknown"
@@ -189,7 +195,7 @@ def test_a_huge_declared_size_is_refused_before_inflating(tmp_path) -> None:
     header = bytearray(path.read_bytes())
     header[40:56] = np.array([3, 30000, 30000, 30000, 1, 1, 1, 1], "<i2").tobytes()
     bomb = tmp_path / "b.nii.gz"
-    bomb.write_bytes(gzip.compress(bytes(header) + bytes(50_000_000)))
+    bomb.write_bytes(gzip.compress(bytes(header) + bytes(20_000_000)))
     tracemalloc.start()
     assert "the limit is" in refusal(bomb)
     peak = tracemalloc.get_traced_memory()[1]
@@ -200,7 +206,7 @@ def test_a_huge_declared_size_is_refused_before_inflating(tmp_path) -> None:
 def test_what_lies_behind_the_voxels_is_not_inflated(tmp_path) -> None:
     path = save(tmp_path / "a.nii", ramp())
     bomb = tmp_path / "b.nii.gz"
-    bomb.write_bytes(gzip.compress(path.read_bytes() + bytes(100_000_000)))
+    bomb.write_bytes(gzip.compress(path.read_bytes() + bytes(30_000_000)))
     tracemalloc.start()
     np.testing.assert_array_equal(read_nifti(bomb).pixels, read_nifti(path).pixels)
     peak = tracemalloc.get_traced_memory()[1]
@@ -210,7 +216,7 @@ def test_what_lies_behind_the_voxels_is_not_inflated(tmp_path) -> None:
 
 def test_damaged_headers_give_one_line(tmp_path, capfd) -> None:
     path = save(tmp_path / "a.nii", ramp())
-    whole, rng, refused = path.read_bytes(), random.Random(0), 0
+    whole, rng, reasons = path.read_bytes(), random.Random(0), []
     for _ in range(300):
         data = bytearray(whole)
         for _ in range(rng.choice([1, 4, 16])):
@@ -219,7 +225,7 @@ def test_damaged_headers_give_one_line(tmp_path, capfd) -> None:
         try:
             read_nifti(path)
         except InputError as error:
-            refused += 1
-            assert "\n" not in error.reason
-    assert refused > 50
+            reasons.append(error.reason)
+    assert len(reasons) > 50
+    assert not any("\n" in reason for reason in reasons)
     assert capfd.readouterr() == ("", "")

@@ -133,6 +133,7 @@ def archive() -> bytes:
         ("a.csv", b"path,label\na.png,0\n", "text"),
         ("a.txt", b"BMP images of P5 patients", "text"),
         ("a.txt", b"P5-patients are listed here", "text"),
+        ("a.txt", b"P2 is the second patient", "text"),
         ("a.png", bytes(2000), "zeros"),
         ("a.png", bytes(range(1, 256)) * 8, "unknown format"),
         ("a.pdf", b"%PDF-1.7", "PDF"),
@@ -158,6 +159,10 @@ def test_missing_files_and_empty_folders(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         read_image(tmp_path / "absent.png")
     assert not looks_like_image(tmp_path / "absent.png")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("no image")
+    with pytest.raises(InputError, match="no DICOM"):
+        read_image(tmp_path / "notes")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty folder"):
         read_image(tmp_path / "empty")

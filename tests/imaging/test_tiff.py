@@ -231,6 +231,19 @@ def test_thumbnails_are_passed_over(file: Path) -> None:
     assert read_tiff(file).pixels.shape == (30, 20)
 
 
+@pytest.mark.parametrize("bits", [2, 4, 12])
+def test_packed_values_are_unpacked(file: Path, bits: int) -> None:
+    pixels = noise(30, 16, dtype="u2") % 2**bits
+    text = ["".join(format(value, f"0{bits}b") for value in row) for row in pixels]
+    packed = np.array([[int(row[i : i + 8], 2) for i in range(0, len(row), 8)] for row in text], np.uint8)
+    tifffile.imwrite(file, packed)
+    change(file, 256, 16)
+    change(file, 258, bits)
+    image = read_tiff(file)
+    np.testing.assert_array_equal(image.pixels, pixels)
+    assert image.bits == bits
+
+
 def test_values_that_are_no_image_are_refused(file: Path) -> None:
     tifffile.imwrite(file, np.zeros((4, 4), np.complex64))
     with pytest.raises(InputError, match="complex64"):

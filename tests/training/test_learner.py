@@ -12,8 +12,7 @@ from training_toys import AutoencoderToy, GanToy, make, pictures, same
 from unremarkable.errors import UsageError
 from unremarkable.methods.base import Phase, Update
 from unremarkable.training.learner import Learner
-from unremarkable.training.loop import make_fabric
-from unremarkable.training.machine import Machine, arrange
+from unremarkable.training.machine import Machine, arrange, make_fabric
 
 CPU = Machine("cpu", "32")
 BF16 = Machine("cpu", "bf16")

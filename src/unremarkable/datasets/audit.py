@@ -14,7 +14,6 @@ from unremarkable.datasets.descriptors import NAMES, NUMBERS, Look, look, outlin
 from unremarkable.datasets.duplicates import DuplicateGroup, exact_groups, near_groups
 from unremarkable.datasets.folders import count_lines
 from unremarkable.datasets.parallel import map_in_order, with_progress
-from unremarkable.errors import InputError
 
 #: AUROC of a trivial descriptor from which it counts as a shortcut.
 SHORTCUT = 0.75

@@ -2,7 +2,7 @@
 
 An entry is a folder named by what it was made from: the bytes of the cases in order, the Preprocess, and the format.
 It holds `images.npy` and `index.json`, with a CRC-32 of every 64 MiB of the array. All are checked when it is opened,
-at over 1 GB/s and core, some fifty times faster than packing again; an entry that fails is packed again. An entry is
+at over 1 GB/s and core, far faster than packing again; an entry that fails is packed again. An entry is
 written beside its final place and renamed, so that it is whole or absent, and two processes may pack it at once.
 """
 

@@ -51,8 +51,7 @@ def look(case: Case) -> Look | InputError:
 
 def describe(case: Case, image: Image) -> Look:
     """Describe a case that has been read."""
-    colour, slices = _middle(image)
-    grey = colour.mean(axis=-1) if colour.ndim == 3 else colour
+    grey, colour, slices = _middle(image)
     height, width = grey.shape
     frame = max(1, round(min(height, width) / 32))
     inner = grey[frame:-frame, frame:-frame]
@@ -70,7 +69,7 @@ def describe(case: Case, image: Image) -> Look:
         "mean": float(grey.mean()),
         "std": float(grey.std()),
         "border": float((grey.sum() - inner.sum()) / rim) if rim else float(grey.mean()),
-        "colour": _colour(colour),
+        "colour": colour,
         "file_type": kind,
     }
     return Look(digest(case), values, _thumbnail(grey))
@@ -93,20 +92,20 @@ def outlines(thumbnails: NDArray[np.float32]) -> NDArray[np.float32]:
     return unit
 
 
-def _middle(image: Image) -> tuple[NDArray[np.float32], int]:
-    """The image, or a volume's middle slice, as `(H, W)` or `(H, W, 3)`, and the number of slices."""
+def _middle(image: Image) -> tuple[NDArray[np.float32], str, int]:
+    """The image, or a volume's middle slice, in grey `(H, W)`; its colour mode; and the number of slices."""
     rows = image.axes.index("H")
     slices = image.pixels.reshape(-1, *image.pixels.shape[rows:])
-    middle = slices[len(slices) // 2].astype(np.float32)
-    return np.nan_to_num(middle, posinf=0, neginf=0), len(slices)
-
-
-def _colour(pixels: NDArray[np.float32]) -> str:
+    pixels = slices[len(slices) // 2].astype(np.float32)
+    if image.pixels.dtype.kind == "f":
+        pixels = np.nan_to_num(pixels, posinf=0, neginf=0)
     if pixels.ndim == 2:
-        return "grey"
-    spread = np.ptp(pixels[::2, ::2], axis=-1).max()
+        return pixels, "grey", len(slices)
+    red, green, blue = (pixels[..., channel] for channel in range(3))
+    spread = max(float(np.abs(red - green).max()), float(np.abs(green - blue).max()))
     # Chroma subsampling leaves a step or two of colour in what was grey.
-    return "grey stored as colour" if spread <= 0.01 * max(float(pixels.max()), 1.0) else "colour"
+    colour = "grey stored as colour" if spread <= 0.01 * max(float(green.max()), 1.0) else "colour"
+    return (red + green + blue) / 3, colour, len(slices)
 
 
 def _thumbnail(grey: NDArray[np.float32]) -> NDArray[np.float32]:

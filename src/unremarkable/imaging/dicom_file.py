@@ -152,7 +152,7 @@ def syntax_name(syntax: str) -> str:
 
 @contextmanager
 def one_line(source: object) -> Iterator[None]:
-    """Turn whatever parsing a damaged or hostile file raises into one InputError, and keep the libraries' warnings quiet.
+    """Turn whatever parsing a damaged or hostile file raises into one InputError; keep the libraries' warnings quiet.
 
     pydicom raises nearly every built-in exception on some damaged file, so all of them are caught, here alone.
     """

@@ -195,33 +195,36 @@ def _distinct(values: list[Any]) -> bool:
 def uneven(positions: NDArray[np.float64], names: Sequence[str], instances: Sequence[int | None] = ()) -> str | None:
     """Why these positions (mm, ascending) are not those of one whole volume; None where they are.
 
-    The rule, for spacing may really change within a scan (thin slices through the skull base, thick above):
-    a slice is missing where a step is larger than the typical one (median of three) on both sides; or where a step is
-    like neither neighbour and the instance numbers jump there and nowhere else. Spacing may otherwise change in zones,
-    a transition of one odd step between them counted, at most `MOST_CHANGES` times.
+    Spacing may really change within a scan (thin slices through the skull base, thick above), so steps are taken in
+    runs of like ones. Something is missing where a run stands above the runs beside it and is one step long, or two
+    steps of a whole multiple between equal neighbours; and where a single odd step comes with a jump of the instance
+    numbers that other steps do not have. Otherwise spacing may change at most `MOST_CHANGES` times, and a single
+    smaller step between two zones is a transition.
     """
     steps = np.diff(positions)
     if len(steps) < 2:
         return None
+    starts = [0] + [i for i in range(1, len(steps)) if not _alike(steps[i - 1], steps[i])]
+    runs = [steps[start:end] for start, end in zip(starts, [*starts[1:], len(steps)], strict=True)]
+    irregular = f"irregular slice spacing: {steps.min():.3g} to {steps.max():.3g} mm"
+    if len(runs) > 2 + len(steps) / 2:
+        return irregular
     jumps = _jumps(instances)
-    odd = np.array([not _alike(a, b) for a, b in pairwise(steps)])
-    for i, step in enumerate(steps):
-        sides = [np.median(side) for side in (steps[max(0, i - 3) : i], steps[i + 1 : i + 4]) if len(side)]
-        usual = max(sides)
-        lone = (i == 0 or odd[i - 1]) and (i == len(steps) - 1 or odd[i])
-        if (step > usual and not _alike(step, usual)) or (lone and i in jumps):
-            return (
-                f"a slice is missing between {names[i]} and {names[i + 1]}: {step:.3g} mm apart, {usual:.3g} is usual"
-            )
-    if odd.sum() > MOST_CHANGES:
-        return f"irregular slice spacing: {steps.min():.3g} to {steps.max():.3g} mm, changing {odd.sum()} times"
-    return None
+    for k, (start, run) in enumerate(zip(starts, runs, strict=True)):
+        beside = [float(np.median(runs[j])) for j in (k - 1, k + 1) if 0 <= j < len(runs)]
+        step, usual = float(run[0]), max(beside, default=0.0)
+        alternate = len(run) == 2 and len(beside) == 2 and _alike(*beside) and abs(step / usual % 1 - 0.5) > 0.4
+        above = bool(beside) and step > usual
+        if (above and (len(run) == 1 or alternate)) or (len(run) == 1 and start in jumps):
+            names_of = f"{names[start]} and {names[start + 1]}"
+            return f"a slice is missing between {names_of}: {step:.3g} mm apart, {usual:.3g} is usual"
+    return f"{irregular}, changing {len(runs) - 1} times" if len(runs) - 1 > MOST_CHANGES else None
 
 
 def _alike(a: float, b: float) -> bool:
     # Positions rounded to 0.1 mm make steps of 0.6 and 0.7; half the step is what a missing slice can never hide in.
     small = min(a, b)
-    return bool(abs(a - b) <= min(max(0.05, 0.2 * small), 0.5 * small))
+    return bool(abs(a - b) <= min(max(0.11, 0.05 * small), 0.5 * small))
 
 
 def _jumps(instances: Sequence[int | None]) -> set[int]:
@@ -237,7 +240,8 @@ def _jumps(instances: Sequence[int | None]) -> set[int]:
 def _uniform(positions: NDArray[np.float64]) -> bool:
     even = np.linspace(positions[0], positions[-1], len(positions))
     step = (positions[-1] - positions[0]) / (len(positions) - 1)
-    return bool(np.abs(positions - even).max() <= max(0.05, 0.05 * step))
+    # Positions rounded to 0.1 mm lie up to 0.1 mm off the line through the first and the last.
+    return bool(np.abs(positions - even).max() <= min(max(0.1, 0.05 * step), 0.25 * step))
 
 
 def _direction(source: object, positions: list[NDArray[np.float64]], first: Plane) -> tuple[NDArray[np.float64], float]:

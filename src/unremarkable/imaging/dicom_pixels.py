@@ -95,7 +95,10 @@ def _decoded(dataset: Dataset, source: object, keyword: str, shape: tuple[int, .
     options = {"correct_unused_bits": False} if clear_here else {}
     try:
         frames, properties = decoder.as_array(dataset, allow_excess_frames=False, **options)
-    except (RuntimeError, ValueError, NotImplementedError, StopIteration, AttributeError) as error:
+    except BaseException as error:
+        # A decoder written in Rust panics past Exception; interrupts and the like must pass.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         # pydicom tells what each decoder said, after a preamble that helps nobody.
         said = first_line(error).rpartition("all available plugins: ")[2]
         raise InputError(source, f"its pixel data ({syntax_name(syntax)}) cannot be decoded: {said}") from error

@@ -34,7 +34,7 @@ _BODY_PARTS = {
     "LUNG": "lung",
     "ABDOMEN": "abdomen",
 }
-_REC_601 = np.array([0.299, 0.587, 0.114], np.float32)
+_REC_601 = np.array([0.299, 0.587, 0.114])
 Limits = tuple[float, float]
 
 
@@ -90,9 +90,9 @@ def percentile_limits(values: NDArray[Any], low: float, high: float) -> Limits:
 
 
 def scale(values: NDArray[Any], limits: Limits) -> NDArray[np.float32]:
-    """Map `values` linearly, the limits to 0 and 1, and clip. Equal limits give zeros."""
+    """Map `values` linearly, the limits to 0 and 1, and clip. Limits with no finite span between them give zeros."""
     low, high = limits
-    if not high > low:
+    if not 0 < high - low < np.inf:
         return np.zeros(values.shape, np.float32)
     # Whole numbers of 16 bits are exact in float32; larger ones must lose their offset first.
     exact = np.float32 if values.dtype.itemsize <= 2 else np.float64
@@ -109,7 +109,10 @@ def is_grey(pixels: NDArray[Any]) -> bool:
 
 def luminance(pixels: NDArray[Any]) -> NDArray[Any]:
     """Grey of `(..., 3)` colour pixels by ITU-R BT.601; where the channels are equal, their very values."""
-    return np.ascontiguousarray(pixels[..., 0]) if is_grey(pixels) else pixels.astype(np.float32) @ _REC_601
+    if is_grey(pixels):
+        return np.ascontiguousarray(pixels[..., 0])
+    exact = np.result_type(pixels, np.float32)
+    return pixels.astype(exact, copy=False) @ _REC_601.astype(exact)
 
 
 def choose_intensity(images: Sequence[Image]) -> tuple[str, str]:
@@ -131,5 +134,19 @@ def choose_intensity(images: Sequence[Image]) -> tuple[str, str]:
 
 
 def choose_channels(images: Sequence[Image]) -> int:
-    """3 where any image shows colour; 1 where all are grey, if only by equal channels."""
-    return 3 if any(image.axes.endswith("C") and not is_grey(image.pixels) for image in images) else 1
+    """3 where one image in ten or more shows colour, else 1.
+
+    A tint that hardly shows does not count: JPEG leaves one in grey scans that were stored as colour.
+    """
+    coloured = sum(image.axes.endswith("C") and _shows_colour(image.pixels) for image in images)
+    return 3 if coloured and coloured * 10 >= len(images) else 1
+
+
+def _shows_colour(pixels: NDArray[Any]) -> bool:
+    """Whether the channels differ by a sixteenth of the image's span in more than one pixel of a hundred."""
+    if is_grey(pixels):
+        return False
+    red, green, blue = (pixels[..., channel].astype(np.float64) for channel in range(3))
+    most = np.maximum(np.maximum(red, green), blue)
+    least = np.minimum(np.minimum(red, green), blue)
+    return float(np.mean(most - least > (most.max() - least.min()) / 16)) > 0.01

@@ -114,7 +114,7 @@ def _header(path: Path, start: bytes) -> _Header:
         raise InputError(path, f"NIfTI values of {_type_name(dtype)} are not supported")
     check_declared(path, shape, dtype.itemsize)
     affine[:3] *= _TO_MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+    if not np.isfinite(affine).all() or np.linalg.matrix_rank(affine[:3, :3]) < 3:
         raise InputError(path, "damaged NIfTI header: its affine maps the voxels to no volume")
     return _Header(
         shape,

@@ -96,11 +96,10 @@ class Preprocess:
 
         Raises InputError where the values do not suit the intensity policy, or are not finite.
         """
-        slices, padding = _slices(image)
-        colour = image.axes.endswith("C")
-        if colour and self.channels == 1:
-            slices, colour = intensities.luminance(slices), False
-        limits = self._limits(image, slices, padding)
+        stored, padding = _slices(image)
+        colour = image.axes.endswith("C") and self.channels == 3
+        slices = intensities.luminance(stored) if stored.ndim == 4 and not colour else stored
+        limits = self._limits(image, stored, slices, padding)
         top, left, height, width = self.box(image)
         inputs = np.zeros((len(slices), self.channels, *self.size), np.float32)
         inside = inputs[:, :, top : top + height, left : left + width]
@@ -143,16 +142,18 @@ class Preprocess:
         except TypeError as error:
             raise UsageError(f"preprocess settings of a wrong type: {error}") from None
 
-    def _limits(self, image: Image, slices: NDArray[Any], padding: NDArray[np.bool_] | None) -> intensities.Limits:
-        """The values that become 0 and 1."""
-        broken = 0 if slices.dtype.kind != "f" else slices.size - int(np.count_nonzero(np.isfinite(slices)))
+    def _limits(
+        self, image: Image, stored: NDArray[Any], slices: NDArray[Any], padding: NDArray[np.bool_] | None
+    ) -> intensities.Limits:
+        """The values of `slices` that become 0 and 1; `stored` are the same before colour became luminance."""
+        broken = 0 if stored.dtype.kind != "f" else stored.size - int(np.count_nonzero(np.isfinite(stored)))
         if broken:
-            raise InputError(image.source, f"{broken} of its {slices.size} values are NaN or infinite")
-        if self.intensity in ("dtype", "percentile"):
-            values = slices if padding is None else slices[~padding]
-            if self.intensity == "dtype":
-                return intensities.dtype_limits(values, image.bits, image.source)
-            return intensities.percentile_limits(values, *self.percentiles)
+            raise InputError(image.source, f"{broken} of its {stored.size} values are NaN or infinite")
+        if self.intensity == "dtype":
+            values = stored if padding is None else stored[~padding]
+            return intensities.dtype_limits(values, image.bits, image.source)
+        if self.intensity == "percentile":
+            return intensities.percentile_limits(slices if padding is None else slices[~padding], *self.percentiles)
         if self.intensity == "range":
             assert self.low is not None
             assert self.high is not None

@@ -21,7 +21,7 @@ _RASTER = {
     b"MM\0+": "TIFF",
     b"\x93NUMPY": "NPY",
 }
-_PNM = re.compile(rb"P[2356][\s#]")
+_PNM = re.compile(rb"P[2356](?:\s+\d|\s*#)")
 _BMP = re.compile(rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL)  # with the size of its next header
 _NIFTI = {(344, b"n+1\0"), (344, b"ni1\0"), (4, b"n+2\0"), (4, b"ni2\0")}
 _FOREIGN = {

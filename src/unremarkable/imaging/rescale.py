@@ -35,8 +35,8 @@ def rescale(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[Any
     fine = np.spacing(np.float32(largest)) * 64 <= abs(slope) if largest < np.finfo(np.float32).max else False
     result = np.empty(stored.shape, np.float32 if fine else np.float64)
     # Slice by slice: the float64 intermediate of a whole volume would take several times its size.
-    for target, source in zip(result, stored, strict=True):
-        target[...] = source * np.float64(slope) + intercept
+    for i in range(len(stored)):
+        result[i] = stored[i] * np.float64(slope) + intercept
     return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -17,7 +18,7 @@ from unremarkable.methods.base import Method, Phase, Prediction, Update
 
 
 @dataclass(frozen=True)
-class Options(base.Options):
+class AutoencoderOptions(base.Options):
     """Options of the autoencoder."""
 
     variant: Literal["pooled", "strided"] = field(
@@ -63,8 +64,8 @@ class Autoencoder(Method):
     Deviations and choices:
         - The paper leaves open widths, kernels, latent size and the last activation. Here: 3x3 convolutions, 4x4
           transposed convolutions of stride 2, `widths` doubling from 16, 128 latent numbers, a sigmoid at the end.
-        - Weights start as He et al. (2015) draw them; the paper is silent, and torch's own start stays at the mean image
-          ten times longer.
+        - Weights start as He et al. (2015) draw them; the paper is silent, and from torch's own start the mean image is
+          all that is learnt for a long time.
         - It names dropout against overfitting and not where; none is used, early stopping does that work.
         - It leaves open the plateau's length; 5 epochs, so that the rate falls before the training stops at 10.
         - The score is the mean of the per-pixel error; the paper does not say how pixels become an image's score.
@@ -78,10 +79,11 @@ class Autoencoder(Method):
     family = "reconstruction"
     reduction = "mean"
     default_size = 224
-    Options = Options
-    options: Options
+    Options = AutoencoderOptions
 
-    def __init__(self, options: Options, size: tuple[int, int], channels: int) -> None:
+    options: AutoencoderOptions
+
+    def __init__(self, options: AutoencoderOptions, size: tuple[int, int], channels: int) -> None:
         """Build encoder and decoder with random weights.
 
         Raises:
@@ -144,7 +146,7 @@ class Autoencoder(Method):
 
 
 def _initialise(layer: nn.Module) -> None:
-    """He et al.'s weights: with torch's own, the signal fades over ten layers and the mean image is all that is learnt."""
+    """Weights as He et al. draw them: with torch's own, the signal fades over ten layers."""
     if isinstance(layer, nn.ConvTranspose2d):
         # Each output pixel sees 1 / stride^2 of the kernel, and the inputs are the first axis of these weights.
         fan_in = layer.weight[:, 0].numel() / (layer.stride[0] * layer.stride[1])
@@ -185,10 +187,10 @@ def _pooled(widths: tuple[int, ...], channels: int) -> tuple[list[nn.Module], li
     """Encoder and decoder of the paper, and the channels between them."""
     down = [channels, *widths]
     encoder: list[nn.Module] = []
-    for a, b in zip(down[:-1], down[1:], strict=True):
+    for a, b in pairwise(down):
         encoder += [nn.Conv2d(a, b, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
     decoder: list[nn.Module] = [nn.ReLU()]
-    for b, a in zip(down[:0:-1], down[-2::-1], strict=True):
+    for b, a in pairwise(down[::-1]):
         decoder += [nn.ConvTranspose2d(b, a, 4, stride=2, padding=1), nn.ReLU()]
     decoder[-1] = nn.Sigmoid()
     return encoder, decoder, widths[-1]
@@ -198,7 +200,16 @@ def _strided(widths: tuple[int, ...], channels: int) -> tuple[list[nn.Module], l
     """Encoder and decoder of Bergmann et al., and the channels between them."""
     w1, w2, w3, w4 = widths
     # in, out, stride; the decoder is the same list read backwards
-    plan = [(channels, w1, 2), (w1, w2, 2), (w2, w2, 1), (w2, w3, 2), (w3, w3, 1), (w3, w4, 2), (w4, w3, 1), (w3, w2, 1)]
+    plan = [
+        (channels, w1, 2),
+        (w1, w2, 2),
+        (w2, w2, 1),
+        (w2, w3, 2),
+        (w3, w3, 1),
+        (w3, w4, 2),
+        (w4, w3, 1),
+        (w3, w2, 1),
+    ]
     encoder: list[nn.Module] = []
     for a, b, stride in plan:
         encoder += [nn.Conv2d(a, b, stride + 2, stride, padding=1), nn.LeakyReLU(0.2)]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TypeVar
 
 import torch
@@ -17,13 +18,12 @@ from unremarkable.errors import UsageError
 from unremarkable.methods import base
 from unremarkable.methods.base import Method, Phase, Prediction, Update
 
-
 _Layer = TypeVar("_Layer", nn.Conv2d, nn.Linear)
 _Norm = Callable[[int], nn.Module]
 
 
 @dataclass(frozen=True)
-class Options(base.Options):
+class FAnoGANOptions(base.Options):
     """Options of f-AnoGAN."""
 
     dim: int = field(default=64, metadata={"help": "width of the networks; 16 suits a machine without a GPU"})
@@ -72,10 +72,11 @@ class FAnoGAN(Method):
     family = "adversarial"
     reduction = "own"
     default_size = 64
-    Options = Options
-    options: Options
+    Options = FAnoGANOptions
 
-    def __init__(self, options: Options, size: tuple[int, int], channels: int) -> None:
+    options: FAnoGANOptions
+
+    def __init__(self, options: FAnoGANOptions, size: tuple[int, int], channels: int) -> None:
         """Build generator, critic and encoder with random weights.
 
         Raises:
@@ -102,7 +103,7 @@ class FAnoGAN(Method):
                 options.batch_size,
                 self._encoder_optimizers,
                 self._encoder_step,
-                validate=lambda images: sum(self._distances(images)[:2]),
+                validate=lambda images: self.predict(images).score,
                 patience=options.patience,
             ),
         ]
@@ -174,7 +175,7 @@ class _Generator(nn.Module):
         wide = widths[::-1]
         self.first = _linear(latent_dim, wide[0] * 16)
         self.blocks = nn.Sequential(
-            *(_Residual(a, b, nn.BatchNorm2d, up=True) for a, b in zip(wide[:-1], wide[1:], strict=True)),
+            *(_Residual(a, b, nn.BatchNorm2d, up=True) for a, b in pairwise(wide)),
             nn.BatchNorm2d(wide[-1]),
             nn.ReLU(),
             _conv(wide[-1], channels, 3, gain=2),
@@ -192,7 +193,7 @@ class _Downward(nn.Module):
         super().__init__()
         self.blocks = nn.Sequential(
             _conv(channels, widths[0], 3, gain=1),
-            *(_Residual(a, b, norm, up=False) for a, b in zip(widths[:-1], widths[1:], strict=True)),
+            *(_Residual(a, b, norm, up=False) for a, b in pairwise(widths)),
         )
         self.last = _linear(widths[-1] * 16, outputs)
 

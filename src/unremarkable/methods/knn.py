@@ -176,8 +176,8 @@ class Memory(nn.Module):
         return (features - mean) / (self.sd * features.shape[-1] ** 0.5)
 
     def _nearest(self, queries: Tensor, bank: Tensor, norms: Tensor, k: int) -> Tensor:
-        # The product finds the neighbours fast; their distances are then taken by difference, as the product's rounding,
-        # which depends on the batch's size, would show in small ones.
+        # The product finds the neighbours fast; their distances are then taken by difference, because the rounding of
+        # the product, which depends on the batch's size, would show in small ones.
         products = torch.baddbmm(norms[:, None], queries, bank.mT, alpha=-2)
         nearest = products.topk(k, dim=2, largest=False).indices
         places = torch.arange(len(bank), device=bank.device)[:, None, None]

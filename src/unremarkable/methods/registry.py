@@ -39,7 +39,7 @@ def method_class(name: str) -> type[Method]:
     module, _, attribute = targets[name].partition(":")
     try:
         cls: type[Method] = getattr(import_module(module), attribute)
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:
         raise UsageError(f"method {name!r} cannot be imported: {error}") from error
     return cls
 

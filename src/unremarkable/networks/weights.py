@@ -216,10 +216,9 @@ def _download(url: str, part: Path, progress: Progress | None) -> None:
     try:
         response = urlopen(request, timeout=_TIMEOUT)
     except HTTPError as error:
-        if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise
-        part.unlink()  # as long as the whole file or longer, and yet not accepted before: not worth keeping
-        return _download(url, part, progress)
+        if done and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return  # nothing is lacking; whether it is the right file, its sha256 says
+        raise
     with response:
         if response.status != http.HTTPStatus.PARTIAL_CONTENT:
             done = 0

@@ -95,20 +95,13 @@ def score_figure(
 def false_alarm_figure(p_values: ArrayLike, calibration: Calibration | None, upto: float = 0.2) -> Figure:
     """Share of test normals that each requested rate flags, against that rate; `p_values` are those of test normals.
 
-    The band holds 95 % of what chance gives when test normals are exchangeable with the calibration normals: for n of
-    those and m test normals the number flagged is beta-binomial (m, l, n + 1 − l), l = floor(rate (n + 1)).
+    The band is `chance_band`: what to expect of test normals that are like the calibration normals.
     """
     ordered = np.sort(np.asarray(p_values, dtype=np.float64))
     figure, axes = _axes("False-alarm rate asked for", "Test normals flagged")
     rates = np.linspace(0, upto, 101)
     if calibration is not None:
-        from scipy.stats import betabinom
-
-        allowed = np.floor(rates * (len(calibration) + 1) + 1e-9)
-        some = allowed >= 1
-        law = betabinom(len(ordered), allowed[some], len(calibration) + 1 - allowed[some])
-        low, high = np.zeros_like(rates), np.zeros_like(rates)
-        low[some], high[some] = law.ppf(0.025) / len(ordered), law.ppf(0.975) / len(ordered)
+        low, high = chance_band(np.floor(rates * (len(calibration) + 1) + 1e-9), len(calibration), len(ordered))
         axes.fill_between(
             rates, low, high, step="mid", color=MUTED, alpha=0.22, linewidth=0, label="expected by chance (95 %)"
         )
@@ -122,6 +115,22 @@ def false_alarm_figure(p_values: ArrayLike, calibration: Calibration | None, upt
         axis.set_major_formatter(_PERCENT)
     _legend(axes, "upper left")
     return figure
+
+
+def chance_band(allowed: NDArray[np.float64], n: int, m: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Shares of m test normals between which 95 % of chance's results lie, by `allowed`, l = floor(rate (n + 1)).
+
+    For test normals exchangeable with n calibration normals the number flagged is beta-binomial (m, l, n + 1 − l).
+    """
+    from scipy.special import betaln
+
+    k = np.arange(m + 1)
+    different, place = np.unique(allowed, return_inverse=True)
+    some = np.maximum(different, 1)[:, None]
+    log = betaln(k + some, m - k + n + 1 - some) - betaln(some, n + 1 - some) - betaln(k + 1, m - k + 1) - np.log(m + 1)
+    below = np.cumsum(np.exp(log), axis=1)
+    bounds = [np.where(different < 1, 0, (below < tail).sum(axis=1)) / m for tail in (0.025, 0.975)]
+    return bounds[0][place], bounds[1][place]
 
 
 def loss_figure(phase: Mapping[str, Any]) -> Figure:

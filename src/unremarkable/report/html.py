@@ -123,8 +123,8 @@ def _figures(
                 calibration.scores if calibration else None,
                 results.threshold.value if results.threshold else None,
             ),
-            "The less the groups overlap, the better the scores tell them apart. A case is flagged when its score lies "
-            "right of the threshold.",
+            ("The less the groups overlap, the better the scores tell them apart. " if evaluation else "")
+            + ("A case is flagged when its score lies right of the threshold." if results.threshold else ""),
         )
     if evaluation and evaluation.roc and evaluation.pr:
         confusion, n_normal = evaluation.confusion, evaluation.counts["normal"]
@@ -172,10 +172,12 @@ def _write(path: Path, page: str) -> Path:
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # File names may hold bytes that are no text; they must not cost the page.
-        partial.write_text(page, encoding="utf-8", errors="replace")
-        partial.replace(path)
+        try:
+            # File names may hold bytes that are no text; they must not cost the page.
+            partial.write_text(page, encoding="utf-8", errors="replace")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise UsageError(f"the report cannot be written to {path}: {error.strerror}") from error
     return path

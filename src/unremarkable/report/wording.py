@@ -25,11 +25,16 @@ _NAMES = {
 
 def headline(results: Evaluation | Unlabelled, calibration: Calibration | None) -> list[str]:
     """What was found, in one to four sentences."""
-    lines = _labelled(results) if isinstance(results, Evaluation) else _unlabelled(results)
-    rate = results.threshold.rate if results.threshold else None
-    if calibration and rate and results.threshold and results.threshold.rule == "false-alarm rate":
+    point = results.threshold
+    rate = point.rate if point is not None and point.rule == "false-alarm rate" else None
+    if isinstance(results, Evaluation):
+        lines = _labelled(results)
+    else:
+        lines = _unlabelled(results, None if calibration is None or rate is None else calibration.expected_rate(rate))
+    if calibration is not None and rate is not None:
         lines.append(f"The threshold {calibration.describe(rate)}.")
-    return lines
+    # A number keeps its sign on the same line.
+    return [line.replace(" %", "\u00a0%") for line in lines]
 
 
 def _labelled(evaluation: Evaluation) -> list[str]:
@@ -51,14 +56,13 @@ def _labelled(evaluation: Evaluation) -> list[str]:
     return lines
 
 
-def _unlabelled(results: Unlabelled) -> list[str]:
+def _unlabelled(results: Unlabelled, expected: float | None) -> list[str]:
     n = len(results.scores)
     if results.flagged is None:
         return [f"{_count(n, 'case')} scored, without verdicts."]
     lines = [f"{int(results.flagged.sum())} of {_count(n, 'case')} flagged."]
-    if results.threshold is not None and results.threshold.rate is not None:
-        expected = n * results.threshold.rate
-        lines.append(f"If every one of them were normal, about {expected:.0f} would be flagged all the same.")
+    if expected is not None:
+        lines.append(f"If every one of them were normal, about {n * expected:.0f} would be flagged all the same.")
     return lines
 
 
@@ -66,19 +70,15 @@ def metric_rows(evaluation: Evaluation | None) -> list[tuple[str, str, str, str]
     """Name, value, interval and meaning of each metric."""
     if evaluation is None:
         return []
-    return [
-        (
-            _NAMES[name][0],
-            "–" if interval.value is None else f"{interval.value:.3f}",
-            _bounds(interval),
-            _NAMES[name][1],
-        )
-        for name, interval in evaluation.metrics.items()
-    ]
+    rows = []
+    for name, interval in evaluation.metrics.items():
+        label, meaning = _NAMES[name]
+        rows.append((label, "–" if interval.value is None else f"{interval.value:.3f}", _bounds(interval), meaning))
+    return rows
 
 
-def finding_rows(evaluation: Evaluation | None) -> list[tuple[str, int, str, str, str]]:
-    """Finding, cases, flagged, sensitivity and AUROC against all normals, each with its interval."""
+def finding_rows(evaluation: Evaluation | None) -> list[tuple[str, int, str, list[tuple[str, str]]]]:
+    """Finding, cases, flagged, and value and interval of the sensitivity and of the AUROC against all normals."""
     if evaluation is None:
         return []
     return [
@@ -86,8 +86,7 @@ def finding_rows(evaluation: Evaluation | None) -> list[tuple[str, int, str, str
             name,
             found.cases,
             "–" if found.flagged is None else str(found.flagged),
-            _with_bounds(found.metrics.get("sensitivity")),
-            _with_bounds(found.metrics.get("auroc")),
+            [_value(found.metrics.get(metric)) for metric in ("sensitivity", "auroc")],
         )
         for name, found in evaluation.by_finding.items()
     ]
@@ -98,7 +97,9 @@ def interval_note(evaluation: Evaluation | None) -> str:
     if evaluation is None:
         return ""
     c = evaluation.counts
-    cases = f"{c['cases']} cases of {c['patients']} patients ({c['normal']} normal, {c['abnormal']} abnormal)."
+    cases = f"{c['cases']} cases ({c['normal']} normal, {c['abnormal']} abnormal)"
+    own = c["patients"] == c["cases"]
+    cases += "; each is taken as a patient of its own." if own else f" of {c['patients']} patients."
     if not evaluation.replicates:
         return cases
     return (
@@ -149,7 +150,7 @@ def _bounds(interval: Interval) -> str:
     return f"{interval.low:.3f}–{interval.high:.3f}"
 
 
-def _with_bounds(interval: Interval | None) -> str:
+def _value(interval: Interval | None) -> tuple[str, str]:
     if interval is None or interval.value is None:
-        return "–"
-    return f"{interval.value:.3f}" + ("" if interval.low is None else f" ({_bounds(interval)})")
+        return "–", ""
+    return f"{interval.value:.3f}", _bounds(interval)

@@ -14,7 +14,7 @@ from unremarkable.errors import UsageError
 #: blindness and greyscale print, and no colour is near grey, which the anatomy has.
 ANCHORS = ((0.42, 0.09, -0.17), (0.55, 0.20, -0.04), (0.70, 0.13, 0.12), (0.88, -0.01, 0.17))
 #: The image always shines through, even at the strongest colour.
-STRONGEST = 0.75
+STRONGEST = 0.65
 
 
 @cache

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from unremarkable.methods.base import Collect, Method, Phase
 from unremarkable.training.batches import Images, load
 from unremarkable.training.learner import Learner
-from unremarkable.training.loop import make_fabric
-from unremarkable.training.machine import Machine, arrange, repeatable, resolve
+from unremarkable.training.machine import Machine, arrange, make_fabric, repeatable, resolve
 from unremarkable.training.settings import TrainSettings
 
 #: images per timed step on the processor, where an image's share of a larger batch is about the same
-_IMAGES = 16
+_IMAGES = 8
 #: after one step to warm up, a phase is timed for so many steps, or until so many seconds have gone
 _STEPS, _SECONDS = 5, 2.0
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,12 +19,9 @@ from unremarkable.training.board import Board
 from unremarkable.training.checkpoint import Checkpoint, State, identify
 from unremarkable.training.history import Epoch, History, PhaseHistory
 from unremarkable.training.learner import Learner
-from unremarkable.training.machine import Machine, arrange, repeatable, resolve
+from unremarkable.training.machine import Machine, arrange, make_fabric, repeatable, resolve
 from unremarkable.training.progress import Silent, display
 from unremarkable.training.settings import TrainSettings
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
 
 
 def train(
@@ -75,14 +71,6 @@ def train(
             training.run(index, phases, state)
     method.eval()
     return history
-
-
-def make_fabric(machine: Machine) -> Fabric:
-    """Lightning Fabric on one device."""
-    from lightning_fabric import Fabric
-
-    index = torch.device(machine.device).index
-    return Fabric(accelerator=machine.kind, devices=1 if index is None else [index])
 
 
 class _Training:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
 
 from unremarkable.errors import UsageError, unknown_name
 from unremarkable.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class Machine(NamedTuple):
@@ -59,6 +62,14 @@ def resolve(settings: TrainSettings) -> Machine:
     if precision == "auto":
         precision = "bf16" if _computes_in_bf16(kind) else "32"
     return Machine(device, precision)
+
+
+def make_fabric(machine: Machine) -> Fabric:
+    """Lightning Fabric on that device."""
+    from lightning_fabric import Fabric
+
+    index = torch.device(machine.device).index
+    return Fabric(accelerator=machine.kind, devices=1 if index is None else [index])
 
 
 def arrange(module: nn.Module, layout: torch.memory_format) -> None:
