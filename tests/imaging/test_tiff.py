@@ -39,9 +39,7 @@ def file(tmp_path: Path) -> Path:
 def test_grey_is_read_as_stored(file: Path, dtype: str, options: dict[str, Any]) -> None:
     options = dict(options)
     if "predictor" in options:
-        if dtype[0] == "f":
-            pytest.skip("tifffile writes the floating-point predictor with imagecodecs only")
-        options["compression"] = "zlib"
+        options |= {"compression": "zlib", "predictor": dtype[0] != "f"}  # that of floats is tested below
     pixels = noise(30, 20, dtype=dtype)
     tifffile.imwrite(file, pixels, photometric="minisblack", **options)
     image = read_tiff(file)
@@ -64,6 +62,15 @@ def test_files_by_pillow(file: Path, compression: str, mode: str, dtype: str) ->
     image = read_tiff(file)
     np.testing.assert_array_equal(image.pixels, pixels)
     assert image.pixels.dtype == np.dtype(dtype)
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate"])
+def test_the_predictor_for_floats_is_undone(file: Path, compression: str) -> None:
+    pixels = noise(30, 20, dtype="f4")
+    Picture.fromarray(pixels).save(file, compression=compression, tiffinfo={317: 3})
+    with tifffile.TiffFile(file) as tiff:
+        assert tiff.pages[0].predictor == 3
+    np.testing.assert_array_equal(read_tiff(file).pixels, pixels)
 
 
 @pytest.mark.parametrize("compression", ["tiff_ccitt", "group3", "group4", "raw"])

@@ -87,7 +87,9 @@ def test_an_unknown_backbone_gets_the_nearest_name() -> None:
 
 def test_a_torchvision_file_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = Backbone("resnet18")
-    state = {key: value.half() if value.is_floating_point() else value for key, value in source.net.state_dict().items()}
+    state = {
+        key: value.half() if value.is_floating_point() else value for key, value in source.net.state_dict().items()
+    }
     state |= {"fc.weight": torch.rand(1000, 512), "fc.bias": torch.rand(1000)}
     assert len(state) == 122
     path = tmp_path / weights._FILES["resnet18"].file

@@ -12,7 +12,9 @@ def test_names_and_size_are_torchvisions() -> None:
     convolutions = [int(name.split(".")[1]) for name, m in network.named_modules() if isinstance(m, nn.Conv2d)]
     assert convolutions == [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]
     assert len(network.state_dict()) == 26
-    assert sum(p.numel() for p in network.parameters()) == 14_714_688  # table 2 of the paper, less its three dense layers
+    assert (
+        sum(p.numel() for p in network.parameters()) == 14_714_688
+    )  # table 2 of the paper, less its three dense layers
 
 
 def test_stages_are_taken_after_relu_and_before_pooling() -> None:

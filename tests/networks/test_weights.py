@@ -89,7 +89,9 @@ def test_a_download_is_whole_checked_and_not_repeated(server: Server) -> None:
 @pytest.mark.parametrize("ranges", [True, False])
 def test_an_interrupted_download_goes_on(server: Server, ranges: bool) -> None:
     server.cut, server.ranges = 3_000_000, ranges
-    with pytest.raises(UsageError, match=r"ended after 3,000,000 of 5,120,000 bytes; 3,000,000 bytes are kept") as error:
+    with pytest.raises(
+        UsageError, match=r"ended after 3,000,000 of 5,120,000 bytes; 3,000,000 bytes are kept"
+    ) as error:
         get_weights("resnet18")
     assert "\n" not in str(error.value)
     assert files() == ["file.pth.part"]

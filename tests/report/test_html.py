@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -46,13 +47,13 @@ class Page(HTMLParser):
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self.ids += [value for key, value in attrs if key == "id" and value]
+        self.handle_startendtag(tag, attrs)
         if tag not in VOID:
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        self.ids += [value for key, value in attrs if key == "id" and value]
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -145,6 +146,14 @@ def test_names_from_files_are_text_and_never_markup(evaluation: Evaluation, tmp_
     assert page.words.count(EVIL) > 40
     for _, attributes in page.tags:
         assert not any(name.startswith("on") for name in attributes)
+
+
+def test_paths_are_shown_below_the_folder_they_share(evaluation: Evaluation, tmp_path: Path) -> None:
+    items = [replace(item, title=f"/long/way/to/{i % 2}/{i}.png") for i, item in enumerate(_gallery(evaluation))]
+    _, page = _write(tmp_path / "r.html", evaluation, gallery=items)
+    assert "/long/way/to" not in page.words
+    assert "1/29.png" in page.words
+    assert "/long/way/to/1/29.png" in {attributes.get("title") for _, attributes in page.tags}
 
 
 def test_simulated_data_says_so_everywhere(evaluation: Evaluation, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -71,6 +70,7 @@ def fit(
     check_new(output, overwrite)
     chosen = parse_settings(settings or [])
     from unremarkable.detector import Detector
+    from unremarkable.training.checkpoint import discard
 
     started = time.perf_counter()
     detector = Detector(
@@ -88,7 +88,7 @@ def fit(
     )
     run = output.with_name(f"{output.name}.run")
     if restart:
-        shutil.rmtree(run, ignore_errors=True)
+        discard(run)
     detector.fit(
         data,
         split=split,
@@ -100,11 +100,13 @@ def fit(
     )
     detector.save(output)
     seconds = time.perf_counter() - started
-    shutil.rmtree(run, ignore_errors=True)
+    discard(run, keep_log=True)
     if as_json:
         print_json({"model": str(output), "seconds": seconds, "plan": detector.plan_.to_dict()})
         return
     say(f"fitted in {seconds:.0f} s: {output}")
+    if run.is_dir():
+        say(f"losses: tensorboard --logdir {run}")
     say(f"next: unremarkable score {output} FOLDER -o RESULTS")
 
 

@@ -7,6 +7,7 @@ set of ten images pays nothing for a pool's start.
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -47,7 +48,7 @@ def map_in_order(function: Callable[[T], R], items: Iterable[T], workers: int | 
 
 def with_progress(items: Iterable[T], total: int, title: str, shown: bool) -> Iterator[T]:
     """The items as they come, with a bar on standard error if it is to be shown."""
-    if not shown:
+    if not shown or not sys.stderr.isatty():  # a bar in a log file is noise
         yield from items
         return
     from rich.console import Console

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unremarkable.datasets import head
+from unremarkable.datasets.parallel import map_in_order, with_progress
 from unremarkable.errors import UsageError
 
 BITS = 12
@@ -62,6 +63,7 @@ def make_phantom_dataset(
     n_test_abnormal: int = 50,
     size: int = 128,
     seed: int = 0,
+    progress: bool = False,
 ) -> Path:
     """Write a labelled set of simulated slices, 16-bit PNG with 12 bits in use, and return its folder.
 
@@ -73,18 +75,22 @@ def make_phantom_dataset(
     """
     folder = Path(folder)
     parts = (("train", "normal", n_train), ("test", "normal", n_test_normal), ("test", "lesion", n_test_abnormal))
+
+    def draw(job: tuple[int, str, str, int]) -> None:
+        part, split, kind, index = job
+        phantom = make_phantom(np.random.default_rng((seed, part, index)), size, lesion=kind == "lesion")
+        name = f"simulated_{kind}_{index:04d}"
+        _write(folder / split / kind / f"{name}.png", phantom.pixels)
+        if kind == "lesion":
+            _write(folder / split / "masks" / kind / f"{name}_mask.png", phantom.mask.astype(np.uint8) * 255)
+
     try:
         if folder.exists() and any(folder.iterdir()) and not (folder / "README.txt").is_file():
             raise UsageError(f"{folder}: holds other files; name an empty folder for the simulated slices")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "README.txt").write_text(_README, encoding="utf-8")
-        for part, (split, kind, count) in enumerate(parts):
-            for index in range(count):
-                phantom = make_phantom(np.random.default_rng((seed, part, index)), size, lesion=kind == "lesion")
-                name = f"simulated_{kind}_{index:04d}"
-                _write(folder / split / kind / f"{name}.png", phantom.pixels)
-                if kind == "lesion":
-                    _write(folder / split / "masks" / kind / f"{name}_mask.png", phantom.mask.astype(np.uint8) * 255)
+        jobs = [(part, split, kind, n) for part, (split, kind, count) in enumerate(parts) for n in range(count)]
+        list(with_progress(map_in_order(draw, jobs), len(jobs), "Drawing simulated slices", progress))
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written: {error.strerror or error}") from error
     return folder

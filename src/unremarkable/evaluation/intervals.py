@@ -174,7 +174,7 @@ def _interval(name: str, value: float, drawn: Floats, units: int | None, level: 
         return Interval(value, None, None, "undefined in most resamples: too few patients")
     if defined.min() == defined.max():
         if value not in (0.0, 1.0) or units is None:
-            return Interval(value, None, None, "every resample gives the same value, which bounds nothing")
+            return Interval(value, None, None, "all resamples agree, which bounds nothing")
         # Of n patients without exception the share is at least tail^(1 / n) (Clopper and Pearson 1934); an AUROC of 1
         # has n disjoint pairs of a normal and an abnormal patient without exception.
         bound = ((1 - level) / 2) ** (1 / units)

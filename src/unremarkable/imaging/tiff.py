@@ -21,6 +21,7 @@ _NONE, _DEFLATE = 1, (8, 32946)
 # tifffile alone does not decode these; Pillow brings libtiff, and is exact where it has a mode for the values.
 _BY_PILLOW = (2, 3, 4, 5, 7, 32773)  # CCITT RLE, G3 and G4, LZW, JPEG, PackBits
 _PACKED = (2, 4, 12)  # bits a value, of which tifffile alone unpacks none
+_FLOAT_PREDICTOR = 3
 _RATIO = 80_000  # a blank row of fax-coded pixels takes one bit
 _DEFLATE_RATIO = 1032
 _MINISWHITE, _PALETTE = 0, 3
@@ -42,7 +43,9 @@ def read_tiff(path: Path) -> Image:
         check_declared(path, (len(stack), *stack[0].shape), page.dtype.itemsize)
         for series in stack:
             _check(path, tiff, series)
-        by_pillow = page.compression in _BY_PILLOW or page.bitspersample in _PACKED
+        by_pillow = (
+            page.compression in _BY_PILLOW or page.bitspersample in _PACKED or page.predictor == _FLOAT_PREDICTOR
+        )
         parts = [_decode_by_pillow(path, tiff, series) if by_pillow else series.asarray() for series in stack]
         pixels, names = (parts[0], names) if len(parts) == 1 else (np.stack(parts), f"I{names}")
         colormap = page.colormap
@@ -132,7 +135,7 @@ def _decode_by_pillow(path: Path, tiff: TiffFile, series: Any) -> NDArray[Any]:
         raise InputError(
             path,
             f"holds {'colour' if colour else 'grey'} {page.dtype} values with {_compression(page)} compression, "
-            "which cannot be read exactly here; save it with deflate or none",
+            "which cannot be read exactly here; save it uncompressed",
         )
     data = bytearray(path.read_bytes())
     for each in tiff.pages:

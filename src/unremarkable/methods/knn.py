@@ -50,19 +50,19 @@ class KNN(Method):
     among the normals. Map: after Cohen and Hoshen (2020), section 3.3: for every location of a finer stage, the
     distance to the nearest feature of a normal.
 
-    Distances are root mean squares over the features' dimensions, so about 1 where an image differs from its neighbour
-    by one standard deviation of the normals in each; cosine distances are 1 - cosine.
+    Distances are root mean squares over the features' dimensions: 1 where an image differs from its neighbour by one
+    standard deviation of the normals in each. Cosine distances are 1 - cosine.
 
-    Deviations, each by a reason that holds before any label is seen:
-    - the backbone is the one that is on every machine (papers: ResNet-101 and Wide ResNet-50-2);
-    - features are averaged over a 2x2 grid and not globally, because medical images are taken in a standard position,
-      so that where a feature occurs means something; `grid=1` is the paper's pooling;
-    - features are standardised by the normals' mean and standard deviation, so that no feature weighs more for the
-      unit it has (paper: plain Euclid);
-    - k is 3 (first paper: 2);
-    - the map compares a location with the same location in every normal, and not with every location of the 50 nearest
-      normals, for the same reason as the grid; with one stage, stride 16, instead of three concatenated. A normal
-      takes 44 kB at 224 pixels; of more normals than `map_megabytes` holds, evenly spaced ones are kept.
+    Deviations, each for a reason that holds before any label is seen:
+    - the backbone is the one that comes with the installation (papers: larger ResNets);
+    - features are averaged over 2 x 2 areas and not over the whole image, because medical images are taken in standard
+      positions, so that where a feature occurs means something; `grid=1` is the paper's pooling;
+    - features are standardised by the normals' mean and standard deviation, so that none weighs more for its unit;
+    - distances are averaged, not their squares, so that the score has the map's unit;
+    - k is 3 (first paper: 2), to lean less on single normals that lie apart;
+    - the map compares a location with the same one of every normal, and not with all locations of the 50 nearest
+      normals, for the same reason as the grid; and in one stage, of stride 16, not in three at once. A normal takes
+      44 kB at 224 pixels; of more normals than `map_megabytes` holds, evenly spaced ones are kept.
     """
 
     name = "knn"
@@ -83,8 +83,8 @@ class KNN(Method):
         self.backbone = Backbone(options.backbone, (*options.stages, options.map_stage)).eval().requires_grad_(False)
         self._scored = [self.backbone.index_of(stage) for stage in options.stages]
         self._mapped = self.backbone.index_of(options.map_stage)
-        self.images = Memory(options.distance)
-        self.locations = Memory(options.distance)
+        self.whole = Memory(options.distance)
+        self.local = Memory(options.distance)
 
     def train(self, mode: bool = True) -> KNN:
         """As always, but the backbone stays in eval mode: its statistics are not this method's to move."""
@@ -103,8 +103,8 @@ class KNN(Method):
     def predict(self, images: Tensor) -> Prediction:
         """Score: mean distance to the k nearest normals. Map: per location of `map_stage`, distance to the nearest."""
         pooled, local = self._features(images)
-        score = self.images.nearest(pooled, self.options.k).mean(dim=2).squeeze(0)
-        anomaly_map = self.locations.nearest(_by_location(local), 1).squeeze(2).T.reshape(-1, 1, *local.shape[2:])
+        score = self.whole.nearest(pooled, self.options.k).mean(dim=2).squeeze(0)
+        anomaly_map = self.local.nearest(_by_location(local), 1).squeeze(2).T.reshape(-1, 1, *local.shape[2:])
         return Prediction(map=anomaly_map, score=score)
 
     def _collect(self, batches: Iterable[Tensor]) -> None:
@@ -120,8 +120,8 @@ class KNN(Method):
                 local, step = local[::2], 2 * step
         if seen < self.options.k:
             raise UsageError(f"knn with k = {self.options.k} needs at least {self.options.k} normals, not {seen}")
-        self.images.remember(torch.cat(pooled, dim=1))
-        self.locations.remember(_by_location(torch.stack(local)))
+        self.whole.remember(torch.cat(pooled, dim=1))
+        self.local.remember(_by_location(torch.stack(local)))
 
     def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """What the score compares `(1, N, D)`, and what the map compares `(N, C, h, w)`; float32 under autocast too."""

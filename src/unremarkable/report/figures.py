@@ -86,6 +86,7 @@ def score_figure(
             ha="right",
             color=MUTED,
         )
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(_PERCENT)
     axes.set_ylim(bottom=0)
     _legend(axes, "best")
@@ -169,6 +170,9 @@ def svg(figure: Figure, description: str) -> str:
     assert box is not None
     label = description.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
     text = re.sub(r"<svg[^>]*>", lambda _: f'<svg {box[0]} role="img" aria-label="{label}">', text, count=1)
+    # Several drawings share a page: only the salted ids that something points to are unique, and needed.
+    needed = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
+    text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in needed else "", text)
     for colour, name in _CSS.items():
         text = text.replace(colour, f"var(--{name})")
     return text.replace("xlink:href", "href")
@@ -177,7 +181,7 @@ def svg(figure: Figure, description: str) -> str:
 def _axes(x: str, y: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=_SIZE)
     FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.125, 0.135, 0.845, 0.84))
+    axes = figure.add_axes((0.13, 0.135, 0.84, 0.84))
     axes.set_xlabel(x, color=INK, fontsize=10)
     axes.set_ylabel(y, color=INK, fontsize=10)
     axes.tick_params(colors=MUTED, labelsize=9, length=0)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 #: cases under each heading
-EACH = 8
+EACH = 12
 #: images are shown at this many pixels at most, and below it as they are
 _SIDE = 320
 #: up to this side an image is stored without loss: it is small, and shown enlarged

@@ -60,7 +60,7 @@ def write_report(
             "notes" lines for the reader; any other entry is listed by its name.
         plan: how the model was fitted, by name, or as pairs of label and text.
         provenance: versions, seed, hashes, commands; nested as deep as it likes.
-        gallery: the cases to show; of each section the first eight are taken.
+        gallery: the cases to show; each section takes the first twelve that belong there.
         history: `History.to_dict()` of the training, for the loss curves.
         calibration: for the promise of the verdicts, and its check on test normals.
         simulated: says on the page, prominently, that the images are not of patients.
@@ -82,6 +82,7 @@ def write_report(
         simulated=simulated,
         headline=wording.headline(results, calibration),
         metrics=wording.metric_rows(evaluation),
+        level=evaluation.level if evaluation else 0.95,
         intervals=wording.interval_note(evaluation),
         operating_point=results.threshold,
         test_labels_used=evaluation is not None and evaluation.test_labels_used,
@@ -89,6 +90,7 @@ def write_report(
         findings=wording.finding_rows(evaluation),
         figures=_figures(results, calibration, history),
         sections=sections(gallery, confusion.get("fn", 0), confusion.get("fp", 0)),
+        short=_below_shared_folder([item.title for item in gallery]),
         scale=_scale(),
         counts=counts,
         classes=list(dict.fromkeys(name for row in counts.values() for name in row)),
@@ -162,6 +164,16 @@ def _scale() -> str:
     """The heat map's colours as a CSS gradient."""
     stops = ", ".join("rgb({} {} {})".format(*colours()[index]) for index in range(0, 256, 15))
     return f"linear-gradient(to right, transparent, {stops})"
+
+
+def _below_shared_folder(titles: Sequence[str]) -> dict[str, str]:
+    """Each title without the folder that all of them share, where they are paths that share one."""
+    folders = {os.path.dirname(title) for title in titles}  # noqa: PTH120 - may be names of no file
+    try:
+        shared = os.path.commonpath(folders)
+    except ValueError:  # none, or relative and absolute ones mixed
+        shared = ""
+    return {title: title.removeprefix(shared).lstrip("/\\") or title for title in titles}
 
 
 def _pairs(facts: Facts) -> list[tuple[str, Any]]:

@@ -17,12 +17,12 @@ class Board:
         self._writer: Any = None
 
     def add(self, phase: str, record: Epoch) -> None:
-        """Log one epoch; steps count the epochs of all phases.
+        """Log one epoch; steps count the epochs of all phases. One that only collected has nothing to log.
 
         Raises:
             UsageError: the log cannot be written.
         """
-        if self._folder is not None:
+        if self._folder is not None and record.losses:
             scalars = {f"{phase}/{name}": value for name, value in record.losses.items()}
             scalars |= {f"{phase}/lr/{name}": value for name, value in record.lr.items()}
             scalars[f"{phase}/seconds"] = record.seconds

@@ -112,11 +112,14 @@ class Checkpoint:
         return content
 
 
-def discard(run: Path) -> None:
-    """Forget an interrupted run: remove its checkpoint and log, and nothing else that lies in the folder."""
+def discard(run: Path, *, keep_log: bool = False) -> None:
+    """Remove a run's checkpoint and log, nothing else that lies in the folder, and the folder where that empties it."""
     (run / _NAME).unlink(missing_ok=True)
     (run / (_NAME + ".part")).unlink(missing_ok=True)
-    shutil.rmtree(run / "tensorboard", ignore_errors=True)
+    if not keep_log:
+        shutil.rmtree(run / "tensorboard", ignore_errors=True)
+    if run.is_dir() and not any(run.iterdir()):
+        run.rmdir()
 
 
 def identify(

@@ -183,7 +183,7 @@ def divide(
     pool = [case for case in keyed[: len(normals.training)] if case]
     count = min(max(round(CALIBRATION_SHARE * len(pool)), needed), len(pool) // 2)
     if count < 1 or (insist and count < needed):
-        wanted = f"; this false-alarm rate needs {2 * needed}" if insist else ""
+        wanted = f": this false-alarm rate takes {needed} for calibration, and as many to learn from" if insist else ""
         raise UsageError(f"{len(pool)} readable normals are too few to learn from and to calibrate with{wanted}")
     kept, calibration = hold_out(pool, count=count, seed=seed)
     validation = tuple(case for case in keyed[len(normals.training) :] if case) if stops_early else ()
