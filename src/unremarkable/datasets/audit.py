@@ -90,7 +90,8 @@ class Audit:
         for row in self.rows:
             name = " / ".join(part for part in (row.split, row.finding or row.label) if part)
             marked = f"{name} ({row.label})" if row.finding else name
-            kinds = "; ".join(count_lines(c, " × ", 3) for c in (row.sizes, row.colours, row.bits, row.file_types))
+            bits = {f"{bits}-bit": number for bits, number in row.bits.items()}
+            kinds = "; ".join(count_lines(c, " × ", 3) for c in (row.sizes, row.colours, bits, row.file_types))
             text.append(f"  {marked}: {row.cases} cases: {kinds}")
         text += _listing(f"{len(self.unreadable)} unreadable", self.unreadable)
         text += _listing(f"{len(self.skipped)} files left out", self.skipped)

@@ -1,9 +1,9 @@
 """The packed cache: every case decoded and preprocessed once, into one memory-mapped array.
 
-An entry is a folder named by what it was made from: the bytes of the cases in order, the Preprocess, and the format.
-It holds `images.npy` and `index.json`, with a CRC-32 of every 64 MiB of the array. All are checked when it is opened,
-at over 1 GB/s and core, far faster than packing again; an entry that fails is packed again. An entry is
-written beside its final place and renamed, so that it is whole or absent, and two processes may pack it at once.
+An entry is a folder named by what it was made from: the bytes of the cases in order, the Preprocess, and the package's
+version. It holds `images.npy` and `index.json`, with a CRC-32 of every 64 MiB of the array. All are checked when it is
+opened, at over 1 GB/s and core, far faster than packing again; an entry that fails is packed again. An entry is written
+beside its final place and renamed, so that it is whole or absent, and two processes may pack it at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from unremarkable import __version__
 from unremarkable.datasets.case import Case
 from unremarkable.datasets.load import Loader, digest, load_case, stream
 from unremarkable.datasets.parallel import map_in_order, with_progress
@@ -85,7 +86,13 @@ def pack(
         with_progress(map_in_order(_digest_or_none, cases, workers), len(cases), "Looking for changes", progress)
     )
     source = "" if loader is load_case else f"{loader.__module__}.{loader.__qualname__}"
-    key = {"format": FORMAT, "preprocess": preprocess.to_dict(), "digests": digests, "loader": source}
+    key = {
+        "format": FORMAT,
+        "version": __version__,
+        "preprocess": preprocess.to_dict(),
+        "digests": digests,
+        "loader": source,
+    }
     entry = root / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
     found = _open(entry, cases, digests, "cache", workers)
     if found is not None:
@@ -199,7 +206,7 @@ def _npy_header(shape: tuple[int, ...]) -> bytes:
     return b"\x93NUMPY\x01\x00" + (_HEADER - 10).to_bytes(2, "little") + text.ljust(_HEADER - 11).encode() + b"\n"
 
 
-def _publish(partial: Path, entry: Path, is_sound: Any) -> None:
+def _publish(partial: Path, entry: Path, is_sound: Callable[[], bool]) -> None:
     """Move a finished entry to its place. Where another process was first and its entry is sound, that one stays."""
     try:
         partial.rename(entry)

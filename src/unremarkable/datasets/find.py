@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from difflib import get_close_matches
+from dataclasses import replace
 from pathlib import Path, PurePath
 
 from unremarkable.datasets.case import Case, Dataset
 from unremarkable.datasets.folders import (
     Labeller,
-    Place,
     class_position,
     count_lines,
-    image_stem,
-    is_ignored,
     is_normal_name,
     masked_stem,
     natural_key,
-    place,
 )
 from unremarkable.datasets.load import is_member
 from unremarkable.datasets.manifest import read_manifest
 from unremarkable.datasets.npz import read_npz
 from unremarkable.datasets.series import find_series
 from unremarkable.datasets.tables import SUFFIXES
-from unremarkable.errors import InputError, UsageError
-from unremarkable.imaging.read import image_kind, read_image
+from unremarkable.datasets.walk import ImageFile, image_files, no_such, why_no_image
+from unremarkable.errors import UsageError
 
 Data = str | Path | Sequence[str | Path]
 _VOLUMES = frozenset({"DICOM", "NIfTI"})
@@ -75,14 +69,14 @@ def _one(path: Path, labeller: Labeller, columns: Mapping[str, str] | None, need
     if is_member(str(path)):
         return Dataset(path.name, path.parent, (Case(str(path)),), "npz")
     if not path.exists():
-        raise UsageError(_no_such(path))
+        raise UsageError(no_such(path))
     if path.is_dir():
         return _folder(path, labeller, need_labels)
     if path.suffix.lower() in SUFFIXES:
         return read_manifest(path, labeller=labeller, columns=columns)
     if path.suffix.lower() == ".npz":
         return read_npz(path, labeller=labeller)
-    if reason := _why_no_image(path):
+    if reason := why_no_image(path):
         raise UsageError(f"{path}: {reason}")
     return Dataset(path.name, path.parent, (Case(str(path)),), "files")
 
@@ -96,7 +90,7 @@ def _several(
         return _one(paths[0].expanduser(), labeller, columns, need_labels)
     found, skipped = [], []
     for path in paths:
-        if path.is_file() and (reason := _why_no_image(path)) and path.suffix.lower() not in SUFFIXES | {".npz"}:
+        if path.is_file() and (reason := why_no_image(path)) and path.suffix.lower() not in SUFFIXES | {".npz"}:
             skipped.append((str(path), reason))
         else:
             found.append(_one(path.expanduser(), labeller, columns, need_labels))
@@ -113,33 +107,15 @@ def _several(
     )
 
 
-@dataclass(frozen=True)
-class _File:
-    path: Path
-    place: Place
-    kind: str
-    stem: str
-
-    @property
-    def key(self) -> tuple[tuple[str, ...], str]:
-        """What an image and its masks have in common: the folders that mean something, and the name."""
-        return tuple(name.casefold() for name in (*self.place.before, *self.place.after)), self.stem
-
-    @property
-    def is_mask(self) -> bool:
-        """Whether it lies in a mask folder, or is named like a mask."""
-        return self.place.mask or masked_stem(self.stem) is not None
-
-
 def _folder(root: Path, labeller: Labeller, need_labels: bool) -> Dataset:
     skipped: list[tuple[str, str]] = []
-    files = _image_files(root, skipped)
+    files = image_files(root, skipped)
     images, masks = _part_masks(files, skipped)
     position = class_position((image.place for image in images), labeller)
     names = {image.path: None if position is None else image.place.name_at(position) for image in images}
     labels = _class_labels(root, images, {name for name in names.values() if name is not None}, labeller, need_labels)
     cases: list[Case] = []
-    dicom: dict[Path, list[_File]] = defaultdict(list)
+    dicom: dict[Path, list[ImageFile]] = defaultdict(list)
     for image in images:
         name = names[image.path]
         if labels and name is not None and labels[name] is None:
@@ -164,49 +140,14 @@ def _folder(root: Path, labeller: Labeller, need_labels: bool) -> Dataset:
     return Dataset(name, root, tuple(cases), "folders" if labels else "files", notes, tuple(skipped))
 
 
-def _image_files(root: Path, skipped: list[tuple[str, str]]) -> list[_File]:
-    """Every image below a folder, by its first bytes; what is none goes to `skipped`."""
-    files: list[_File] = []
-    others: Counter[str] = Counter()
-    for path in _walk(root, skipped):
-        if path.suffix.lower() == ".img" and path.with_suffix(".hdr").exists():
-            continue  # the values of the NIfTI or Analyze header beside it
-        kind = image_kind(path)
-        if kind is None:
-            skipped.append((str(path), _why_no_image(path) or "is not an image"))
-            others[path.suffix.lower() or "without suffix"] += 1
-        else:
-            files.append(_File(path, place(path.relative_to(root).parts[:-1]), kind, image_stem(path.name).casefold()))
-    if not files:
-        raise UsageError(_no_images(root, others))
-    return files
-
-
-def _walk(root: Path, skipped: list[tuple[str, str]]) -> list[Path]:
-    """Every file below a folder, in natural order; links are followed, each folder is entered once."""
-
-    def unreadable(error: OSError) -> None:
-        skipped.append((str(error.filename), f"cannot be read ({error.strerror})"))
-
-    found: list[Path] = []
-    entered: set[tuple[int, int]] = set()
-    for folder, folders, names in os.walk(root, onerror=unreadable, followlinks=True):
-        status = Path(folder).stat()
-        if (status.st_dev, status.st_ino) in entered:
-            folders.clear()
-            continue
-        entered.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not is_ignored(name))
-        found.extend(Path(folder, name) for name in names if not is_ignored(name))
-    return sorted(found, key=lambda path: natural_key(str(path)))
-
-
-def _part_masks(files: list[_File], skipped: list[tuple[str, str]]) -> tuple[list[_File], dict[Path, tuple[str, ...]]]:
+def _part_masks(
+    files: list[ImageFile], skipped: list[tuple[str, str]]
+) -> tuple[list[ImageFile], dict[Path, tuple[str, ...]]]:
     """The images, and the masks of each."""
     images = [file for file in files if not file.is_mask]
     if not images:
         return files, {}
-    by_key: dict[tuple[tuple[str, ...], str], list[_File]] = defaultdict(list)
+    by_key: dict[tuple[tuple[str, ...], str], list[ImageFile]] = defaultdict(list)
     for image in images:
         by_key[image.key].append(image)
     masks: dict[Path, tuple[str, ...]] = {}
@@ -225,7 +166,7 @@ def _part_masks(files: list[_File], skipped: list[tuple[str, str]]) -> tuple[lis
 
 
 def _class_labels(
-    root: Path, images: Sequence[_File], names: set[str], labeller: Labeller, need_labels: bool
+    root: Path, images: Sequence[ImageFile], names: set[str], labeller: Labeller, need_labels: bool
 ) -> dict[str, int | None]:
     """The label of each class folder; empty where the folders are no classes."""
     if not names:
@@ -240,7 +181,7 @@ def _class_labels(
     return labeller.labels(names, root)
 
 
-def _case(image: _File, name: str | None, labels: Mapping[str, int | None], masks: tuple[str, ...]) -> Case:
+def _case(image: ImageFile, name: str | None, labels: Mapping[str, int | None], masks: tuple[str, ...]) -> Case:
     label = labels.get(name) if name is not None else None
     return Case(str(image.path), label, name if labels else None, image.place.split, masks=masks)
 
@@ -259,36 +200,3 @@ def _with_patients(found: Dataset, pattern: str) -> Dataset:
         cases.append(replace(case, patient=(match[1] if expression.groups else match[0]) if match else case.patient))
     notes = (f"the patient pattern fits {len(cases) - unnamed} of {len(cases)} paths",) if unnamed else ()
     return replace(found, cases=tuple(cases), notes=(*found.notes, *notes))
-
-
-def _why_no_image(path: Path) -> str | None:
-    """Why a file is no image, by its first bytes; None where it is one."""
-    if image_kind(path) is not None:
-        return None
-    if path.suffix.lower() in SUFFIXES:
-        return "a table; give it by itself to use it as a manifest"
-    try:
-        read_image(path)
-    except InputError as error:
-        return error.reason
-    return None
-
-
-def _no_such(path: Path) -> str:
-    """One line for a path that does not exist, with the nearest name that does."""
-    above = path
-    while not above.parent.exists():
-        above = above.parent
-    siblings = [] if not above.parent.is_dir() else [entry.name for entry in above.parent.iterdir()]
-    folded = {name.casefold(): name for name in siblings}
-    near = get_close_matches(above.name.casefold(), folded, n=1, cutoff=0.5)
-    hint = f"; did you mean {above.parent / folded[near[0]]}?" if near else ""
-    return f"{path}: no such file or folder{hint}"
-
-
-def _no_images(root: Path, others: Mapping[str, int]) -> str:
-    if not others:
-        return f"{root}: the folder is empty"
-    inside = [entry.name for entry in sorted(root.iterdir()) if entry.suffix.lower() in SUFFIXES | {".npz"}]
-    hint = f"; to use {inside[0]}, name it: {root / inside[0]}" if len(inside) == 1 else ""
-    return f"{root}: the folder holds no images ({count_lines(others)}){hint}"

@@ -85,10 +85,12 @@ def make_phantom_dataset(
             _write(folder / split / "masks" / kind / f"{name}_mask.png", phantom.mask.astype(np.uint8) * 255)
 
     try:
-        if folder.exists() and any(folder.iterdir()) and not (folder / "README.txt").is_file():
+        readme = folder / "README.txt"
+        ours = readme.is_file() and readme.read_text(encoding="utf-8", errors="replace").startswith(NOTE)
+        if folder.exists() and any(folder.iterdir()) and not ours:
             raise UsageError(f"{folder}: holds other files; name an empty folder for the simulated slices")
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "README.txt").write_text(_README, encoding="utf-8")
+        readme.write_text(_README, encoding="utf-8")
         jobs = [(part, split, kind, n) for part, (split, kind, count) in enumerate(parts) for n in range(count)]
         list(with_progress(map_in_order(draw, jobs), len(jobs), "Drawing simulated slices", progress))
     except OSError as error:
