@@ -1,4 +1,4 @@
-"""unremarkable: learns what normal looks like from normal medical scans alone, and shows what does not look like that."""
+"""unremarkable: learns what normal looks like from normal medical scans, and shows what does not look like that."""
 
 from __future__ import annotations
 

@@ -92,7 +92,6 @@ class Detector:
         data: Data,
         *,
         split: str = "auto",
-        normal: Sequence[str] | None = None,
         rate: float | None = None,
         run: Path | None = None,
         progress: bool = False,
@@ -101,9 +100,9 @@ class Detector:
         """Learn from the normals of `data`, holding a share of them out for calibration.
 
         Args:
-            data: a folder, manifest, NPZ file, list of files, or Dataset; abnormal and test cases in it are not used.
+            data: a folder, manifest, NPZ file or list of files, or what `find_dataset` made of one; abnormal and test
+                cases in it are not used.
             split: which normals ("auto", "published", "none", "70/15/15"); see `training.plan.choose_normals`.
-            normal: names of the class folders that are normal, where they are not recognised.
             rate: a false-alarm rate that scoring must be able to offer; refused at once if the normals are too few.
             run: folder for checkpoints and logs; a fit that was interrupted goes on from there.
             on_plan: called with the plan before training starts.
@@ -111,7 +110,7 @@ class Detector:
         Raises:
             UsageError: no data, no normals, too few of them for `rate`, weights missing.
         """
-        dataset = data if isinstance(data, Dataset) else find_dataset(data, normal=normal or ())
+        dataset = data if isinstance(data, Dataset) else find_dataset(data)
         normals = choose_normals(dataset, split, self.seed)
         cls = method_class(self.method)
         side = self.size or cls.default_size
@@ -163,7 +162,7 @@ class Detector:
         Raises:
             UsageError: nothing to score, or a given `rate` that the calibration normals cannot support.
         """
-        dataset = data if isinstance(data, Dataset) else find_dataset(data)
+        dataset = data if isinstance(data, Dataset) else find_dataset(data, need_labels=False)
         rows, failures = [], list(dataset.skipped)
         for item in self.stream(dataset.cases, rate=rate, progress=progress):
             if isinstance(item, CaseScore):
@@ -233,7 +232,10 @@ class Detector:
         detector.preprocess_ = Preprocess.from_dict(config["preprocess"])
         size, channels = detector.preprocess_.size, detector.preprocess_.channels
         detector.method_ = method_class(detector.method)(detector.options, size, channels)
-        detector.method_.load_weights(model.weights)
+        try:
+            detector.method_.load_weights(model.weights)
+        except RuntimeError as error:
+            raise UsageError(f"{folder}: its weights are not those of this version's {detector.method}") from error
         detector.method_.eval()
         detector.calibration_ = Calibration.from_dict(model.calibration)
         detector.plan_ = Plan.from_dict(config["plan"])

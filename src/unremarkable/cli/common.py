@@ -6,17 +6,32 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unremarkable.errors import UsageError
 
+if TYPE_CHECKING:
+    from unremarkable.datasets.case import Dataset
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 Normal = Annotated[
     list[str] | None,
-    typer.Option("--normal", help="Name of a class folder that is normal, where it is not recognised; repeatable."),
+    typer.Option("--normal", help="Name or pattern of a class that is normal, where it is not recognised; repeatable."),
+]
+Abnormal = Annotated[
+    list[str] | None,
+    typer.Option("--abnormal", help="Name or pattern of a class that is abnormal; others are left out; repeatable."),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--column", help="Column of a manifest by its role, as path=FILE_NAME; repeatable."),
+]
+PatientPattern = Annotated[
+    str | None,
+    typer.Option(help="Regular expression that finds the patient in each path; its first group is the patient."),
 ]
 Rate = Annotated[
     float | None,
@@ -60,8 +75,30 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | type(None)) else str(value)
 
 
-def parse_settings(pairs: Sequence[str]) -> dict[str, str]:
-    """`option=value` pairs as the user gave them.
+def open_data(
+    data: str | Sequence[str],
+    normal: Sequence[str] | None,
+    abnormal: Sequence[str] | None,
+    columns: Sequence[str] | None,
+    patient_pattern: str | None,
+    *,
+    need_labels: bool = True,
+) -> Dataset:
+    """The data set that the user named, read as the shared options say."""
+    from unremarkable.datasets.find import find_dataset
+
+    return find_dataset(
+        data if isinstance(data, str) else list(data),
+        normal=normal or (),
+        abnormal=abnormal or (),
+        columns=parse_settings(columns or (), "--column") or None,
+        patient_pattern=patient_pattern,
+        need_labels=need_labels,
+    )
+
+
+def parse_settings(pairs: Sequence[str], flag: str = "--set") -> dict[str, str]:
+    """`option=value` pairs as the user gave them to `flag`.
 
     Raises:
         UsageError: a pair without "=".
@@ -70,7 +107,7 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, str]:
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if not separator or not key:
-            raise UsageError(f"--set {pair!r} is not understood; write --set option=value")
+            raise UsageError(f"{flag} {pair!r} is not understood; write {flag} option=value")
         settings[key.strip()] = value.strip()
     return settings
 
@@ -90,7 +127,18 @@ def report_failures(failures: Sequence[tuple[str, str]], done: int, verb: str) -
     if not failures:
         return
     say(f"{len(failures)} of {len(failures) + done} inputs could not be {verb}:")
-    for path, reason in failures[:10]:
+    _list(failures)
+
+
+def report_left_out(left_out: Sequence[tuple[str, str]]) -> None:
+    """Say which files were not taken for inputs, and why."""
+    if left_out:
+        say(f"left out, not images to score: {len(left_out)}")
+        _list(left_out)
+
+
+def _list(items: Sequence[tuple[str, str]]) -> None:
+    for path, reason in items[:10]:
         say(f"  {path}: {reason}")
-    if len(failures) > 10:
-        say(f"  … and {len(failures) - 10} more")
+    if len(items) > 10:
+        say(f"  … and {len(items) - 10} more")

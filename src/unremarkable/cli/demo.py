@@ -39,7 +39,7 @@ def demo(
     if data is None:
         from unremarkable.datasets.phantom import make_phantom_dataset
 
-        say("simulating head-like slices: 300 normal to learn from, 60 normal and 60 with a lesion to test (simulated)")
+        say("simulating head-like slices, normal ones and some with a lesion")
         data = str(make_phantom_dataset(output / "simulated-slices", seed=seed))
     dataset = find_dataset(data)
     say(f"\nunremarkable fit {data} --method {method} -o {output / 'model'}")

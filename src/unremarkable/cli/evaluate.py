@@ -8,7 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from unremarkable.cli.common import Json, Normal, Overwrite, Rate, check_new, print_json, report_failures, say, table
+from unremarkable.cli.common import (
+    Abnormal,
+    Columns,
+    Json,
+    Normal,
+    Overwrite,
+    PatientPattern,
+    Rate,
+    check_new,
+    open_data,
+    print_json,
+    report_failures,
+    report_left_out,
+    say,
+    table,
+)
 from unremarkable.cli.score import BatchSize, Maps, Workers
 
 if TYPE_CHECKING:
@@ -26,6 +41,9 @@ def evaluate(
         str, typer.Option(help="Which cases: test, val, train, all, auto (the test split; drawn as fit draws it).")
     ] = "auto",
     normal: Normal = None,
+    abnormal: Abnormal = None,
+    columns: Columns = None,
+    patient_pattern: PatientPattern = None,
     rate: Rate = None,
     threshold: Annotated[
         Literal["normals", "best-f1", "youden"],
@@ -44,14 +62,13 @@ def evaluate(
     """Measure a model on labelled data, with 95 % intervals by patient."""
     if output is not None:
         check_new(output, overwrite)
-    from unremarkable.datasets.find import find_dataset
     from unremarkable.detector import Detector
     from unremarkable.report.run import evaluate_to_folder
     from unremarkable.training.plan import test_cases
 
     started = time.perf_counter()
     detector = Detector.load(model)
-    dataset = find_dataset(data, normal=normal or ())
+    dataset = open_data(data, normal, abnormal, columns, patient_pattern)
     result = evaluate_to_folder(
         detector,
         dataset,
@@ -73,11 +90,13 @@ def evaluate(
             evaluation.to_dict()
             | {
                 "failures": [{"path": path, "error": reason} for path, reason in result.failures],
+                "left_out": [{"path": path, "reason": reason} for path, reason in result.left_out],
                 "notes": list(result.notes),
                 "seconds": time.perf_counter() - started,
             }
         )
     else:
+        report_left_out(result.left_out)
         report_failures(result.failures, len(result.records), "scored")
         for note in result.notes:
             say(f"note: {note}")

@@ -10,7 +10,21 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from unremarkable.cli.common import Json, Normal, Overwrite, Rate, check_new, parse_settings, print_json, say, table
+from unremarkable.cli.common import (
+    Abnormal,
+    Columns,
+    Json,
+    Normal,
+    Overwrite,
+    PatientPattern,
+    Rate,
+    check_new,
+    open_data,
+    parse_settings,
+    print_json,
+    say,
+    table,
+)
 
 
 class FitCommand(TyperCommand):
@@ -39,6 +53,9 @@ def fit(
         ),
     ] = "auto",
     normal: Normal = None,
+    abnormal: Abnormal = None,
+    columns: Columns = None,
+    patient_pattern: PatientPattern = None,
     size: Annotated[int | None, typer.Option(help="Side of the square input in px. Default: the method's own.")] = None,
     intensity: Annotated[
         str,
@@ -90,9 +107,8 @@ def fit(
     if restart:
         discard(run)
     detector.fit(
-        data,
+        open_data(data, normal, abnormal, columns, patient_pattern),
         split=split,
-        normal=normal,
         rate=rate,
         run=run,
         progress=not as_json,

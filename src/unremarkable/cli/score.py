@@ -8,7 +8,21 @@ from typing import Annotated, Literal
 
 import typer
 
-from unremarkable.cli.common import Json, Overwrite, Rate, check_new, print_json, report_failures, say
+from unremarkable.cli.common import (
+    Abnormal,
+    Columns,
+    Json,
+    Normal,
+    Overwrite,
+    PatientPattern,
+    Rate,
+    check_new,
+    open_data,
+    print_json,
+    report_failures,
+    report_left_out,
+    say,
+)
 
 Maps = Annotated[
     Literal["none", "overlay", "full"],
@@ -27,6 +41,10 @@ def score(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder to write scores.csv, maps and report.html to.")
     ],
+    normal: Normal = None,
+    abnormal: Abnormal = None,
+    columns: Columns = None,
+    patient_pattern: PatientPattern = None,
     rate: Rate = None,
     maps: Maps = "overlay",
     batch_size: BatchSize = 32,
@@ -36,13 +54,14 @@ def score(
 ) -> None:
     """Score images: a p-value, a verdict and a heat map for each, and a page to look at."""
     check_new(output, overwrite)
-    from unremarkable.datasets.find import find_dataset
     from unremarkable.detector import Detector
     from unremarkable.report.run import score_to_folder
 
     started = time.perf_counter()
     detector = Detector.load(model)
-    dataset = find_dataset(paths[0] if len(paths) == 1 else paths)
+    dataset = open_data(
+        paths[0] if len(paths) == 1 else paths, normal, abnormal, columns, patient_pattern, need_labels=False
+    )
     result = score_to_folder(
         detector,
         dataset,
@@ -65,9 +84,11 @@ def score(
                 "false_alarm_rate": result.rate,
                 "scores": result.records,
                 "failures": [{"path": path, "error": reason} for path, reason in result.failures],
+                "left_out": [{"path": path, "reason": reason} for path, reason in result.left_out],
             }
         )
     else:
+        report_left_out(result.left_out)
         report_failures(result.failures, len(result.records), "scored")
         verdict = f"{len(flagged)} flagged at a false-alarm rate of {result.rate:g}"
         if any(row["flagged"] is None for row in result.records):

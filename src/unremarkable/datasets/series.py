@@ -49,6 +49,8 @@ def find_series(folder: Path, files: Sequence[Path]) -> tuple[list[Series], list
             else:
                 path = str(folder) if len(wanted) == 1 else f"{folder}#{first.name}"
             found.append(Series(path, *_identity(first)))
+        elif group.damaged:  # an image that was meant to be read: it fails when it is, by name
+            found += [Series(str(path), None, None) for path in group.paths]
         elif len(group.paths) == 1:
             skipped.append((str(group.paths[0]), group.reason))
         else:

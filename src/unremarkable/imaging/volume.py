@@ -51,15 +51,16 @@ def map_volume(restored: NDArray[np.float32], image: Image) -> Image:
         image.source,
         spacing=image.spacing,
         affine=image.affine,
-        metadata={"content": "anomaly map"},
+        metadata={"content": "anomaly map", **_stored_orientation(image)},
     )
 
 
 def save_nifti(image: Image, path: str | os.PathLike[str]) -> None:
     """Write a grey image or volume as float32 NIfTI-1 (`.nii` or `.nii.gz`), whole or not at all.
 
-    Without an affine the file has spacing only, and says that its orientation is unknown. Raises UsageError for
-    colour, another suffix, or a folder that cannot be written to.
+    What came from a NIfTI file is written with its axes as they were there, so that voxels match one by one; all else
+    with column, row and slice. Without an affine the file has spacing only, and says that its orientation is unknown.
+    Raises UsageError for colour, another suffix, or a folder that cannot be written to.
     """
     import nibabel
 
@@ -73,6 +74,11 @@ def save_nifti(image: Image, path: str | os.PathLike[str]) -> None:
     # (T, D, H, W) and (D, H, W) alike are reversed as a whole: NIfTI wants (column, row, slice, time).
     affine = None if image.affine is None else image.affine @ _REVERSED_AXES
     nifti = nibabel.Nifti1Image(voxels.T, affine)
+    if stored := image.metadata.get("stored_orientation"):
+        from nibabel import orientations
+
+        now, wanted = orientations.io_orientation(nifti.affine), orientations.axcodes2ornt(tuple(stored))
+        nifti = nifti.as_reoriented(orientations.ornt_transform(now, wanted))
     if affine is None and image.spacing is not None:
         # In-plane spacing alone, of a flat image, leaves the one slice 1 mm thick.
         zooms = (*image.spacing[::-1], 1.0)[:3]
@@ -88,3 +94,8 @@ def save_nifti(image: Image, path: str | os.PathLike[str]) -> None:
             unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def _stored_orientation(image: Image) -> dict[str, str]:
+    stored = image.metadata.get("stored_orientation")
+    return {} if image.affine is None or stored in (None, "unknown") else {"stored_orientation": stored}

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,12 +31,16 @@ Threshold = Literal["normals", "best-f1", "youden"]
 
 @dataclass(frozen=True)
 class Run:
-    """What came of scoring a data set: a record a case, the inputs that failed, and the evaluation if there is one."""
+    """What came of scoring a data set: a record a case, the inputs that failed, and the evaluation if there is one.
+
+    `left_out` are files beside the inputs that are none (a text, a dose report), with the reason.
+    """
 
     records: list[dict[str, Any]]
     failures: list[tuple[str, str]]
     rate: float
     kept: Keep
+    left_out: tuple[tuple[str, str], ...] = ()
     evaluation: Evaluation | None = None
     notes: tuple[str, ...] = ()
 
@@ -106,7 +110,7 @@ def evaluate_to_folder(
         run = _score(detector, dataset, cases, chosen, writer)
         evaluation = _evaluate(detector, dataset, run, threshold, replicates)
         notes = (*_seen_before(detector, cases), *run.notes)
-        run = Run(run.records, run.failures, run.rate, run.kept, evaluation, notes)
+        run = replace(run, evaluation=evaluation, notes=notes)
         if writer is not None:
             writer.path("metrics.json").write_text(json.dumps(evaluation.to_dict(curves=True), indent=1))
             title = f"{dataset.name}, evaluated with {detector.method}"
@@ -120,7 +124,9 @@ def _score(
     rate = RATE if settings.rate is None else settings.rate
     kept = Keep(detector.map_range, detector.preprocess_)
     records: list[dict[str, Any]] = []
-    failures = list(dataset.skipped)
+    # What a manifest names is an input that failed; what merely lies in a folder may be anything.
+    named = dataset.layout == "manifest"
+    failures, left_out = (list(dataset.skipped), ()) if named else ([], dataset.skipped)
     pending: list[Future[None]] = []
     # Pictures are compressed while the next batch is in the network; both leave the interpreter's lock.
     with ThreadPoolExecutor(max_workers=2) as pool:
@@ -143,7 +149,7 @@ def _score(
         raise UsageError(f"none of the {len(failures)} inputs could be scored{first}")
     if writer is not None:
         writer.write_table(records, failures)
-    return Run(records, failures, rate, kept)
+    return Run(records, failures, rate, kept, left_out)
 
 
 def _evaluate(detector: Detector, dataset: Dataset, run: Run, threshold: Threshold, replicates: int) -> Evaluation:
@@ -218,7 +224,7 @@ def _write_page(
             "folder": str(dataset.root),
             "recognised as": dataset.layout,
             "counts": counts,
-            "skipped": run.failures,
+            "skipped": [*run.failures, *run.left_out],
             "notes": [*dataset.notes, *run.notes],
         },
         plan=detector.plan_.lines(),
