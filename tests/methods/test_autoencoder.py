@@ -137,11 +137,11 @@ def test_map_is_the_error_that_is_trained_on(loss: str) -> None:
     torch.testing.assert_close(held_out, prediction.score)
 
 
-@pytest.mark.parametrize("options", [{}, {"variant": "strided", "loss": "ssim"}, {"loss": "l1"}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"variant": "strided", "loss": "ssim"}], ids=str)
 def test_it_learns_more_than_the_mean_image(options: dict[str, str]) -> None:
     rng = np.random.default_rng(0)
     columns = np.arange(32)
-    centre = rng.uniform(8, 24, (80, 1, 1, 1))
+    centre = rng.uniform(8, 24, (64, 1, 1, 1))
     images = np.exp(-((columns - centre) ** 2) / 30).repeat(32, 2).astype(np.float32)  # a bar that wanders
     method = Autoencoder(
         AutoencoderOptions(
@@ -150,9 +150,9 @@ def test_it_learns_more_than_the_mean_image(options: dict[str, str]) -> None:
         (32, 32),
         1,
     )
-    train(method, images[:64], images[64:], TrainSettings(device="cpu", precision="32"))
-    test = torch.from_numpy(images[64:])
+    train(method, images[:48], images[48:], TrainSettings(device="cpu", precision="32"))
+    test = torch.from_numpy(images[48:])
     with torch.no_grad():
         rebuilt = method.predict(test).reconstruction
-    mean_image = torch.from_numpy(images[:64].mean(0))
+    mean_image = torch.from_numpy(images[:48].mean(0))
     assert (rebuilt - test).square().mean() < 0.3 * (mean_image - test).square().mean()

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unremarkable.errors import UsageError
+from unremarkable.methods import make_options
 from unremarkable.methods.f_anogan import FAnoGAN, FAnoGANOptions, _conv, _conv_pool, _frozen, _upsample_conv
 
 
@@ -85,6 +86,12 @@ def test_widths_at_64_are_the_authors() -> None:
 def test_other_sizes_are_refused(size: tuple[int, int]) -> None:
     with pytest.raises(UsageError, match="f-anogan takes square images"):
         FAnoGAN(FAnoGANOptions(dim=4), size, 1)
+
+
+@pytest.mark.parametrize("option", ["dim", "n_critic", "gan_epochs"])
+def test_options_out_of_range_are_refused(option: str) -> None:
+    with pytest.raises(UsageError, match=f"f-anogan: {option} must be at least 1, not 0"):
+        make_options(FAnoGAN, {option: "0"})
 
 
 def test_published_training_settings() -> None:

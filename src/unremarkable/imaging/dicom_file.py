@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import logging
 import mmap
 import re
 import struct
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from unremarkable.errors import InputError, UnremarkableError
 from unremarkable.imaging.guards import bounded_inflate, limits, readable
+from unremarkable.imaging.quiet import quiet
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset, FileDataset
@@ -156,13 +155,8 @@ def one_line(source: object) -> Iterator[None]:
 
     pydicom raises nearly every built-in exception on some damaged file, so all of them are caught, here alone.
     """
-    loggers = [logging.getLogger(name) for name in ("pydicom", "pylibjpeg", "openjpeg", "jpeg_ls")]
-    levels = [logger.level for logger in loggers]
     try:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL + 1)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             yield
     except UnremarkableError:
         raise
@@ -174,9 +168,6 @@ def one_line(source: object) -> Iterator[None]:
         raise InputError(source, error.strerror or f"damaged DICOM: {first_line(error)}") from error
     except Exception as error:
         raise InputError(source, f"damaged DICOM: {first_line(error)}") from error
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def first_line(error: BaseException) -> str:

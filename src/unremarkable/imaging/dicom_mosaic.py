@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from unremarkable.errors import InputError
 from unremarkable.imaging.dicom_geometry import Plane
+from unremarkable.imaging.quiet import quiet
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -27,8 +27,7 @@ def mosaic_tiles(dataset: Dataset, source: object) -> tuple[int, NDArray[np.floa
 
     Raises InputError where the header lacks them, as it does after most de-identification.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         from nibabel.nicom import csareader
 
         header = csareader.get_csa_header(dataset, "image")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import math
 import re
-import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from unremarkable.errors import InputError
 from unremarkable.imaging.guards import check_declared, readable
 from unremarkable.imaging.image import Image
+from unremarkable.imaging.quiet import quiet
 from unremarkable.imaging.rescale import rescale
 
 GZIP = b"\x1f\x8b"
@@ -43,8 +43,7 @@ def read_nifti(path: str | Path) -> Image:
     """
     path = Path(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             return _read(path)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(path, f"truncated or damaged compressed data ({error})") from error

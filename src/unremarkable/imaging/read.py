@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from unremarkable.errors import InputError, UnremarkableError
+from unremarkable.imaging.dicom_file import looks_like_dicom
 from unremarkable.imaging.guards import inflate_start
 from unremarkable.imaging.image import Image
 
@@ -126,7 +127,7 @@ def _kind(path: Path, head: bytes) -> str:
         if _is_nifti(inner):
             return "NIfTI"
         raise InputError(path, "is gzip-compressed and not NIfTI; decompress it first")
-    if _is_bare_dicom(head):
+    if looks_like_dicom(head):
         return "DICOM"
     for magic, name in _FOREIGN.items():
         if head.startswith(magic):
@@ -143,18 +144,6 @@ def _kind(path: Path, head: bytes) -> str:
 
 def _is_nifti(head: bytes) -> bool:
     return any(head[start : start + 4] == magic for start, magic in _NIFTI)
-
-
-def _is_bare_dicom(head: bytes) -> bool:
-    """Whether the bytes are a first DICOM element with no preamble before it: of group 2 or 8, with a VR or short."""
-    group = head[:4]
-    if len(group) < 4 or (group[:2] not in (b"\x02\0", b"\x08\0") and group[:2] not in (b"\0\x02", b"\0\x08")):
-        return False
-    little = group[1] == 0
-    element = int.from_bytes(group[2:4], "little" if little else "big")
-    explicit = head[4:6].isalpha() and head[4:6].isupper()
-    length = int.from_bytes(head[4:8], "little" if little else "big")
-    return element <= 0x0100 and (explicit or length <= 128)
 
 
 def _guess(head: bytes) -> str:

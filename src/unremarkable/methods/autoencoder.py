@@ -41,8 +41,9 @@ class AutoencoderOptions(base.Options):
     def __post_init__(self) -> None:
         if len(self.widths) != 4 or min(self.widths) < 1:
             raise ValueError(f"widths are four numbers of channels, not {self.widths}")
-        if self.latent_dim < 1:
-            raise ValueError(f"latent_dim must be at least 1, not {self.latent_dim}")
+        for name in ("latent_dim", "epochs", "batch_size", "patience", "plateau"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
 
 
 class Autoencoder(Method):

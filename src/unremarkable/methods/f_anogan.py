@@ -38,6 +38,11 @@ class FAnoGANOptions(base.Options):
     patience: int = field(default=20, metadata={"help": "epochs without improvement that end the encoder's training"})
     batch_size: int = field(default=64, metadata={"help": "images per step"})
 
+    def __post_init__(self) -> None:
+        for name in ("dim", "latent_dim", "n_critic", "gan_epochs", "encoder_epochs", "patience", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+
 
 class FAnoGAN(Method):
     """f-AnoGAN with the izi_f encoder.
