@@ -63,17 +63,18 @@ class Autoencoder(Method):
     `patience`, `plateau`; their help says what each does.
 
     Deviations and choices:
-        - The learning rate is 1e-3. At the paper's 1e-4, a thousand normals and 100 epochs are too few steps.
-        - Images are 128 x 128: a third of the cost, and the bottleneck keeps no detail that 224 would show.
+        - The learning rate is 1e-3. At the paper's 1e-4 the first epochs on a thousand normals bring little.
+        - Images are 128 x 128 by default, for a third of the cost.
         - The paper leaves open widths, kernels, latent size and the last activation. Here: 3x3 convolutions, 4x4
           transposed convolutions of stride 2, `widths` doubling from 16, 128 latent numbers, a sigmoid at the end.
-        - Weights start as He et al. (2015) draw them; the paper is silent, and from torch's own start the mean image is
-          all that is learnt for a long time.
+        - Weights start as He et al. (2015) draw them; the paper is silent, and from torch's own start the first
+          epochs learn no more than the mean image.
         - It names dropout against overfitting and not where; none is used, early stopping does that work.
         - It leaves open the plateau's length; 5 epochs, so that the rate falls before the training stops at 10.
         - The score is the mean of the per-pixel error; the paper does not say how pixels become an image's score.
         - `strided` has a fully connected bottleneck where the original has an 8x8 convolution over the whole 8x8 grid:
-          the same thing at 128 pixels, and defined at other sizes too. Its numbers are remembered, not looked up.
+          the same thing at 128 pixels, and defined at other sizes too. Its table was not at hand; the numbers are
+          remembered, and an independent implementation agrees on kernels, strides and latent size.
         - Reconstructions are clipped to [0, 1] when predicting, where `strided` has no last activation to do so.
     """
 
