@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_toys import AutoencoderToy, GanToy, make, pictures, same
+from training_toys import AutoencoderToy, GanToy, Toy, make, pictures, same
 
 from unremarkable.errors import UsageError
+from unremarkable.methods.base import Collect, Phase
 from unremarkable.training.loop import train
 from unremarkable.training.settings import Augment, TrainSettings
 
@@ -170,3 +171,19 @@ def test_progress_off_a_terminal_is_a_line_an_epoch_at_most(capsys: pytest.Captu
     assert lines[4].startswith("memory: epoch 1/1, 0:00")
     train(make(AutoencoderToy), pictures(12), None, SETTINGS)
     assert capsys.readouterr().err == ""
+
+
+def test_a_collect_phase_can_look_at_the_held_out_normals() -> None:
+    seen: list[int] = []
+
+    class Looking(Toy):
+        name = "toy-looking"
+
+        def phases(self) -> list[Phase | Collect]:
+            return [Collect("look", 4, lambda batches: seen.extend(len(batch) for batch in batches), held_out=True)]
+
+    train(make(Looking), pictures(10), pictures(6), SETTINGS)
+    assert seen == [4, 2]
+    seen.clear()
+    train(make(Looking), pictures(10), None, SETTINGS)
+    assert seen == [4, 4, 2]

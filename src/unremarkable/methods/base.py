@@ -77,11 +77,20 @@ class Phase:
 
 @dataclass(frozen=True)
 class Collect:
-    """One pass over the training normals without gradient, in order, for methods that remember rather than learn."""
+    """One pass over normals without gradient, in order, for methods that remember, and for what is settled by looking.
+
+    Attributes:
+        name: shown in progress and logs.
+        batch_size: images per batch.
+        collect: is given the batches `(N, C, H, W)` in [0, 1] and keeps what it needs in the method's buffers.
+        held_out: look at the normals held out for early stopping, where there are any, and not at the training ones,
+            which a trained network knows too well.
+    """
 
     name: str
     batch_size: int
     collect: Callable[[Iterable[Tensor]], None]
+    held_out: bool = False
 
 
 class Method(nn.Module, ABC):

@@ -73,7 +73,7 @@ class HeteroAEOptions(base.Options):
         default="hybrid", metadata={"help": "decoder blocks: hybrid is the paper's, the others its ablations"}
     )
     alpha: float = field(default=0.7, metadata={"help": "weight of the cosine against the squared error in the loss"})
-    learning_rate: float = field(default=1e-4, metadata={"help": "Adam learning rate of the decoder"})
+    learning_rate: float = field(default=5e-4, metadata={"help": "Adam learning rate of the decoder"})
     encoder_learning_rate: float = field(default=1e-5, metadata={"help": "Adam learning rate of a trained encoder"})
     batch_size: int = field(default=16, metadata={"help": "images per step (paper: 200)"})
     epochs: int = field(default=20, metadata={"help": "passes over the training images, at most (paper: 200)"})
@@ -162,8 +162,9 @@ class HeteroAE(Method):
             patience=options.patience,
         )
         first = Collect("feature scale", options.batch_size, self._measure)
-        last = [Collect("scoring rule", options.batch_size, self._choose)] if options.reduction == "auto" else []
-        return [first, train, *last]
+        if options.reduction != "auto":
+            return [first, train]
+        return [first, train, Collect("scoring rule", options.batch_size, self._choose, held_out=True)]
 
     def features(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """F_E^1..3, scaled and cut from the graph, and F_D^1..3 of `(N, C, H, W)` images: fine to coarse, float32."""

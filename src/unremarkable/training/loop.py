@@ -146,20 +146,21 @@ class _Training:
         arrange(method, torch.contiguous_format)
 
     def _collect(self, index: int, phase: Collect, later: int) -> None:
-        """Show the method every image once, in order, in full precision."""
+        """Show the method every image, or every held-out one, once, in order and in full precision."""
+        images = self.held_out if phase.held_out and self.held_out is not None else self.images
         self._seed(index, 0)
         self.method.eval()
         self.history.phases.append(PhaseHistory(phase.name))
-        self.shown.begin(phase.name, 1, 1, len(self.images), len(self.images) + later)
+        self.shown.begin(phase.name, 1, 1, len(images), len(images) + later)
         began = time.monotonic()
         with torch.no_grad(), torch.autocast(self.machine.kind, enabled=False):
-            phase.collect(self._in_order(phase.batch_size))
+            phase.collect(self._in_order(images, phase.batch_size))
         self._record(self.history.phases[index], Epoch(1, {}, None, {}, time.monotonic() - began))
 
-    def _in_order(self, size: int) -> Iterator[Tensor]:
-        for start in range(0, len(self.images), size):
-            rows = np.arange(start, min(start + size, len(self.images)))
-            yield load(self.images, rows, self.machine)
+    def _in_order(self, images: Images, size: int) -> Iterator[Tensor]:
+        for start in range(0, len(images), size):
+            rows = np.arange(start, min(start + size, len(images)))
+            yield load(images, rows, self.machine)
             self.shown.advance(len(rows))
 
     def _record(self, past: PhaseHistory, record: Epoch) -> None:
