@@ -83,6 +83,8 @@ def main() -> None:
 def _interval(interval: dict[str, float | None]) -> str:
     if interval["value"] is None:
         return "undefined"
+    if interval["low"] is None:
+        return f"{interval['value']:.3f}"
     return f"{interval['value']:.3f} ({interval['low']:.3f}–{interval['high']:.3f})"
 
 

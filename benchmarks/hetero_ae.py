@@ -1,7 +1,7 @@
 """hetero-ae on the chest X-ray set (published split): training time, and AUROC by its own rule and by the paper's.
 
-The rule is the method's default: stages and reduction are taken on anomalies planted in held-out normals. The paper's is
-the maximum of the map over all stages (eq. 7 and 8). One fit for each number of epochs; test labels choose nothing.
+The rule is the method's default: stages and reduction are chosen on anomalies planted in held-out normals. The paper's
+is the maximum of the map over all stages (eq. 7 and 8). One fit for each number of epochs; test labels choose nothing.
 
 python benchmarks/hetero_ae.py --epochs 6 12 [--record]
 """

@@ -24,6 +24,7 @@ from unremarkable.imaging.preprocess import Preprocess
 from unremarkable.methods.base import Phase
 from unremarkable.methods.registry import make_options, method_class
 from unremarkable.model_folder import ModelFolder, read_model, write_model
+from unremarkable.networks.allocator import reuse_memory
 from unremarkable.scoring.calibration import Calibration, normals_needed
 from unremarkable.scoring.scorer import BATCH, Predictor, Scorer, calibrate
 from unremarkable.scoring.scores import CaseScore, Scores
@@ -110,6 +111,7 @@ class Detector:
         Raises:
             UsageError: no data, no normals, too few of them for `rate`, weights missing.
         """
+        reuse_memory()
         dataset = data if isinstance(data, Dataset) else find_dataset(data)
         normals = choose_normals(dataset, split, self.seed)
         cls = method_class(self.method)
@@ -182,6 +184,7 @@ class Detector:
     ) -> Iterator[CaseScore | InputError]:
         """Score cases one after the other, in order; a case that cannot be scored comes as its error."""
         self._require_fitted()
+        reuse_memory()
         if rate is not None:
             self.calibration_.threshold(rate)  # refuses a rate that the normals cannot support
         scorer = Scorer(self._predictor(), self.preprocess_, self.calibration_, RATE if rate is None else rate)

@@ -108,7 +108,7 @@ def test_a_torchvision_file_is_loaded(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_pretrained_weights_that_are_not_here_are_a_usage_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("UNREMARKABLE_CACHE", str(tmp_path))
     monkeypatch.delenv("UNREMARKABLE_WEIGHTS", raising=False)
     with pytest.raises(UsageError, match="unremarkable weights get resnet18"):
         Backbone("resnet18", (0,)).load_pretrained()

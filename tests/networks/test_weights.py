@@ -11,7 +11,7 @@ import pytest
 
 from unremarkable.errors import UsageError
 from unremarkable.networks import weights
-from unremarkable.networks.weights import cache_folder, find_weights, get_weights, weights_table
+from unremarkable.networks.weights import find_weights, get_weights, weights_folder, weights_table
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB: several reads
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -56,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """The weights of resnet18 are CONTENT, published by a server on this machine; nothing is on disk yet."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("UNREMARKABLE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("UNREMARKABLE_WEIGHTS", raising=False)
     monkeypatch.setenv("no_proxy", "*")
     with Server() as served:
@@ -71,13 +71,13 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def files() -> list[str]:
-    return sorted(path.name for path in cache_folder().iterdir())
+    return sorted(path.name for path in weights_folder().iterdir())
 
 
 def test_a_download_is_whole_checked_and_not_repeated(server: Server) -> None:
     told: list[tuple[int, int | None]] = []
     path = get_weights("resnet18", lambda done, total: told.append((done, total)))
-    assert path == cache_folder() / "file.pth"
+    assert path == weights_folder() / "file.pth"
     assert path.read_bytes() == CONTENT
     assert files() == ["file.pth"]
     assert told[-1] == (len(CONTENT), len(CONTENT))
@@ -115,16 +115,16 @@ def test_another_file_than_the_published_one_is_not_kept(server: Server) -> None
 
 
 def test_a_part_that_is_already_whole_is_taken(server: Server) -> None:
-    cache_folder().mkdir(parents=True)
-    (cache_folder() / "file.pth.part").write_bytes(CONTENT)
+    weights_folder().mkdir(parents=True)
+    (weights_folder() / "file.pth.part").write_bytes(CONTENT)
     assert get_weights("resnet18").read_bytes() == CONTENT
     assert server.asked == [f"bytes={len(CONTENT)}-"]
     assert files() == ["file.pth"]
 
 
 def test_a_part_of_something_else_is_thrown_away(server: Server) -> None:
-    cache_folder().mkdir(parents=True)
-    (cache_folder() / "file.pth.part").write_bytes(CONTENT + b"left over")
+    weights_folder().mkdir(parents=True)
+    (weights_folder() / "file.pth.part").write_bytes(CONTENT + b"left over")
     with pytest.raises(UsageError, match="another file"):
         get_weights("resnet18")
     assert get_weights("resnet18").read_bytes() == CONTENT
@@ -162,14 +162,14 @@ def test_the_users_folder_comes_before_the_cache(
 
 def test_what_is_missing_is_said_with_all_that_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNREMARKABLE_WEIGHTS", str(tmp_path / "own"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("UNREMARKABLE_CACHE", str(tmp_path / "cache"))
     with pytest.raises(UsageError) as error:
         find_weights("wide_resnet50_2")
     for part in [
         "wide_resnet50_2-95faca4d.pth",
         "sha256 95faca4d",
         str(tmp_path / "own"),
-        str(tmp_path / "cache" / "unremarkable" / "weights"),
+        str(tmp_path / "cache" / "weights"),
         "unremarkable weights get wide_resnet50_2",
     ]:
         assert part in str(error.value)
@@ -196,7 +196,7 @@ def test_lite_weights_are_found_in_their_package_and_never_downloaded(monkeypatc
 
 
 def test_the_table_names_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("UNREMARKABLE_CACHE", str(tmp_path))
     rows = {row["name"]: row for row in weights_table()}
     assert rows["efficientnet-lite0"]["path"]
     assert rows["resnet18"]["path"] is None

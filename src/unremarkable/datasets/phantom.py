@@ -113,7 +113,7 @@ class _Lesion:
     @classmethod
     def draw(cls, rng: np.random.Generator) -> _Lesion:
         angle, reach = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform(0.02, 0.75))
-        radius = float(np.exp(rng.uniform(np.log(0.05), np.log(0.19))))
+        radius = float(np.exp(rng.uniform(np.log(0.08), np.log(0.24))))
         dark = rng.random() < 0.5
         return cls(
             x=float(0.5 * reach * np.cos(angle)),

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from unremarkable.datasets.cache import cache_folder
 from unremarkable.errors import UsageError, unknown_name
 
 #: called with the bytes on disk so far and the bytes in all, or None where the server does not say
@@ -117,7 +118,7 @@ def get_weights(name: str, progress: Progress | None = None) -> Path:
     wanted = _wanted(name)
     if _locate(wanted) is not None or wanted.url is None:
         return find_weights(name)
-    path = cache_folder() / wanted.file
+    path = weights_folder() / wanted.file
     part = path.with_name(wanted.file + ".part")
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
@@ -155,10 +156,9 @@ def weights_table() -> list[dict[str, str | int | None]]:
     return rows
 
 
-def cache_folder() -> Path:
-    """Where downloads go: `$XDG_CACHE_HOME/unremarkable/weights`, by default under `~/.cache`."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "unremarkable" / "weights"
+def weights_folder() -> Path:
+    """Where downloads go: `weights` in the package's cache folder."""
+    return cache_folder() / "weights"
 
 
 def _wanted(name: str) -> WeightsFile:
@@ -169,7 +169,7 @@ def _wanted(name: str) -> WeightsFile:
 
 def _folders() -> list[Path]:
     own = os.environ.get("UNREMARKABLE_WEIGHTS")
-    return [*([Path(own)] if own else []), cache_folder()]
+    return [*([Path(own)] if own else []), weights_folder()]
 
 
 def _locate(wanted: WeightsFile) -> Path | None:

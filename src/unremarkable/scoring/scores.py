@@ -205,11 +205,13 @@ def overlay_of(row: CaseScore, map_range: tuple[float, float], preprocess: Prepr
 
 
 def in_aspect(picture: NDArray[np.uint8], row: CaseScore, preprocess: Preprocess) -> NDArray[np.uint8]:
-    """A model-sized picture of the case, stretched back to the aspect that the image had in the file."""
+    """A model-sized picture of the case, stretched back to the proportions, in millimetres where known, of the file."""
     if preprocess.fit != "resize":
         return picture
     axes, shape = row.geometry.axes, row.geometry.pixels.shape
-    rows, columns = shape[axes.index("H")], shape[axes.index("W")]
+    rows, columns = float(shape[axes.index("H")]), float(shape[axes.index("W")])
+    if row.geometry.spacing is not None:
+        rows, columns = rows * row.geometry.spacing[-2], columns * row.geometry.spacing[-1]
     scale = max(picture.shape[:2]) / max(rows, columns)
     size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
     if size == (picture.shape[1], picture.shape[0]):

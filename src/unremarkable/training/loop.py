@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,6 +24,9 @@ from unremarkable.training.learner import Learner
 from unremarkable.training.machine import Machine, arrange, make_fabric, repeatable, resolve
 from unremarkable.training.progress import Silent, display
 from unremarkable.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 def train(
@@ -89,8 +94,13 @@ class _Training:
         shown: Silent,
     ) -> None:
         self.method, self.images, self.held_out = method, images, held_out
-        self.settings, self.machine, self.fabric = settings, machine, make_fabric(machine)
+        self.settings, self.machine = settings, machine
         self.checkpoint, self.history, self.board, self.shown = checkpoint, history, board, shown
+
+    @cached_property
+    def fabric(self) -> Fabric:
+        """Made when a phase learns: importing it takes seconds, which a memory bank need not wait for."""
+        return make_fabric(self.machine)
 
     def run(self, index: int, phases: list[Phase | Collect], state: State | None) -> None:
         """Run one phase, or what is left of it, and keep the result."""
