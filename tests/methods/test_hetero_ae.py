@@ -48,8 +48,13 @@ class Learn:
 
 
 def training(method: HeteroAE) -> Phase:
-    phase = method.phases()[0]
-    assert isinstance(phase, Phase)
+    (phase,) = (phase for phase in method.phases() if isinstance(phase, Phase))
+    return phase
+
+
+def collecting(method: HeteroAE, name: str) -> Collect:
+    """One of the phases that only look."""
+    (phase,) = (phase for phase in method.phases() if isinstance(phase, Collect) and phase.name == name)
     return phase
 
 
@@ -193,9 +198,9 @@ def test_the_rule_prefers_what_separates_planted_anomalies(monkeypatch: pytest.M
         return out
 
     monkeypatch.setattr(method, "stage_maps", maps)
-    collect = method.phases()[1]
-    assert isinstance(collect, Collect)
-    collect.collect(iter(clean.split(7)))
+    rule = collecting(method, "scoring rule")
+    assert rule.held_out  # on normals that the network was not trained on
+    rule.collect(iter(clean.split(7)))
     assert method.stages.tolist() == [False, True, False]
     assert REDUCTIONS[int(method.reducer)] != "max"
 
@@ -208,16 +213,30 @@ def test_the_rule_prefers_what_separates_planted_anomalies(monkeypatch: pytest.M
 def test_a_tie_goes_to_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
     method = build().eval()
     monkeypatch.setattr(method, "stage_maps", lambda batch: torch.ones(len(batch), 3, SIDE, SIDE))
-    method.phases()[1].collect(iter([images(5)]))  # type: ignore[union-attr]
+    collecting(method, "scoring rule").collect(iter([images(5)]))
     assert RULES[0] == ((1, 2, 3), "max")
     assert method.stages.all()
     assert REDUCTIONS[int(method.reducer)] == "max"
 
 
 def test_a_named_reduction_needs_no_choice() -> None:
-    phases = build(reduction="max").phases()
-    assert len(phases) == 1
+    assert [phase.name for phase in build(reduction="max").phases()] == ["feature scale", "features"]
+    assert [phase.name for phase in build().phases()] == ["feature scale", "features", "scoring rule"]
     assert HeteroAE.reduction == "max"
+
+
+def test_targets_are_brought_to_unit_scale_and_the_map_does_not_notice() -> None:
+    method = build().eval()
+    batch = images(8)
+    with torch.no_grad():
+        before, _ = method.features(batch)
+        maps = method.stage_maps(batch)
+        collecting(method, "feature scale").collect(iter(batch.split(2)))
+        after, _ = method.features(batch)
+        torch.testing.assert_close(method.stage_maps(batch), maps, rtol=1e-4, atol=1e-5)
+    for raw, scaled, factor in zip(before, after, method.scale, strict=True):
+        assert float(scaled.square().mean()) == pytest.approx(1, rel=1e-4)
+        assert float(factor) == pytest.approx(1 / float(raw.square().mean().sqrt()), rel=1e-4)
 
 
 def test_the_sample_is_drawn_from_all_batches() -> None:

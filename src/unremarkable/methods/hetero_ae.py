@@ -101,9 +101,10 @@ class HeteroAE(Method):
     """Heterogeneous auto-encoder: how far the decoder's features lie from the encoder's, location by location.
 
     Deviations from the paper: the encoder (EfficientNet-Lite0, whose weights work offline, for a ResNet); the decoder's
-    outputs have the encoder's channels, whatever they are; batch 16 for 200 and 20 epochs for 200, which on a thousand
-    images is about the same number of steps; the encoder learns at a tenth of the decoder's rate, and the loss never
-    reaches it through its own features as targets; early stopping; stages and reduction chosen on planted anomalies
+    outputs have the encoder's channels, whatever they are; encoder features are brought to unit scale before eq. 4;
+    batch 16 for 200 and 20 epochs for 200, which on a thousand images is about the same number of steps; rate 5e-4 for
+    1e-4 in the decoder and 1e-5 in the encoder, which the loss never reaches through its own features as targets;
+    early stopping; stages and reduction chosen on planted anomalies
     (`reduction="max"` and all stages are the paper's).
     """
 
