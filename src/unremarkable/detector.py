@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-import platform
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from unremarkable import __version__
 from unremarkable.datasets.cache import Packed, pack
 from unremarkable.datasets.case import Case, Dataset
 from unremarkable.datasets.find import find_dataset
 from unremarkable.datasets.load import load_case
 from unremarkable.errors import InputError, UnremarkableError, UsageError
 from unremarkable.imaging.image import Image
+from unremarkable.imaging.intensity import parse_intensity
 from unremarkable.imaging.preprocess import Preprocess
 from unremarkable.methods.base import Phase
 from unremarkable.methods.registry import make_options, method_class
-from unremarkable.model_folder import ModelFolder, read_model, write_model
+from unremarkable.model_folder import ModelFolder, make_manifest, read_model, write_model
 from unremarkable.networks.allocator import reuse_memory
 from unremarkable.scoring.calibration import Calibration, normals_needed
 from unremarkable.scoring.scorer import BATCH, Predictor, Scorer, calibrate
 from unremarkable.scoring.scores import CaseScore, Scores
 from unremarkable.training.history import History
+from unremarkable.training.machine import resolve
 from unremarkable.training.plan import Normals, Plan, choose_normals, divide
 from unremarkable.training.settings import Augment, TrainSettings
 
@@ -36,7 +34,8 @@ Data = str | Path | Sequence[str | Path] | Dataset
 
 #: false-alarm rate unless another is asked for
 RATE = 0.05
-_SAMPLE = 64
+#: images that are looked at to choose intensity policy and channels, and bytes of them at most
+_SAMPLE, _SAMPLE_BYTES = 64, 512 * 1024**2
 
 
 class Detector:
@@ -117,8 +116,9 @@ class Detector:
         cls = method_class(self.method)
         side = self.size or cls.default_size
         self.preprocess_, reason = self._choose_preprocess(normals.training, (side, side))
-        torch.manual_seed(self.seed)
-        self.method_ = cls(self.options, self.preprocess_.size, self.preprocess_.channels)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.method_ = cls(self.options, self.preprocess_.size, self.preprocess_.channels)
         self.method_.prepare()
         phases = self.method_.phases()
 
@@ -137,7 +137,7 @@ class Detector:
             on_plan(self.plan_)
         from unremarkable.training.loop import train
 
-        training, validation = _Rows(packed, parts["training"]), _Rows(packed, parts["validation"])
+        training, validation = packed.of(parts["training"]), packed.of(parts["validation"])
         fingerprint = "-".join(str(digest) for digest in packed.digests)
         self.history_: History = train(
             self.method_,
@@ -147,11 +147,11 @@ class Detector:
             run=run,
             progress=progress,
         )
-        held = _Rows(packed, parts["calibration"])
+        held = packed.of(parts["calibration"])
         batches = [held[np.arange(start, min(start + BATCH, len(held)))] for start in range(0, len(held), BATCH)]
         self.method_.eval()
         self.calibration_ = calibrate(self._predictor(), batches, packed.case_of[held.index])
-        self.manifest_ = self._make_manifest(dataset, packed, parts, split)
+        self.manifest_ = make_manifest(dataset, packed, parts, split, self.seed)
         return self
 
     def score(self, data: Data, *, rate: float | None = None, progress: bool = False) -> Scores:
@@ -223,11 +223,11 @@ class Detector:
         return write_model(Path(folder), model)
 
     @classmethod
-    def load(cls, folder: str | Path) -> Detector:
-        """Read a model folder; nothing in it is executed.
+    def load(cls, folder: str | Path, *, device: str = "auto") -> Detector:
+        """Read a model folder; nothing in it is executed. It scores on `device`: "auto", "cpu", "cuda", ...
 
         Raises:
-            UsageError: no model there, a damaged one, or one made by a newer version.
+            UsageError: no model there, a damaged one, one made by a newer version, or no such device here.
         """
         model = read_model(Path(folder))
         config = model.config
@@ -239,7 +239,7 @@ class Detector:
             detector.method_.load_weights(model.weights)
         except RuntimeError as error:
             raise UsageError(f"{folder}: its weights are not those of this version's {detector.method}") from error
-        detector.method_.eval()
+        detector.method_.to(resolve(TrainSettings(device=device)).device).eval()
         detector.calibration_ = Calibration.from_dict(model.calibration)
         detector.plan_ = Plan.from_dict(config["plan"])
         detector.history_ = History.from_dict(config["history"])
@@ -252,13 +252,15 @@ class Detector:
         sample: list[Image] = []
         errors: list[UnremarkableError] = []
         for index in np.unique(np.linspace(0, len(cases) - 1, _SAMPLE).round().astype(int)):
+            if sum(image.pixels.nbytes for image in sample) > _SAMPLE_BYTES:
+                break
             try:
                 sample.append(load_case(cases[index]))
             except InputError as error:
                 errors.append(error)
         if not sample:
             raise UsageError(f"none of the images can be read; the first: {errors[0]}")
-        chosen = {} if self.intensity == "auto" else _parse_intensity(self.intensity)
+        chosen = {} if self.intensity == "auto" else parse_intensity(self.intensity)
         preprocess, reasons = Preprocess.plan(sample, size=size, fit=self.fit_to, **chosen)
         return preprocess, "; ".join(reasons) if self.intensity == "auto" else f"{self.intensity}, as asked for"
 
@@ -272,11 +274,10 @@ class Detector:
         reason: str,
     ) -> Plan:
         from unremarkable.training.estimate import expected_seconds
-        from unremarkable.training.machine import resolve
 
         device, precision = resolve(settings)
-        validation = _Rows(packed, parts["validation"])
-        training = _Rows(packed, parts["training"])
+        validation = packed.of(parts["validation"])
+        training = packed.of(parts["training"])
         smallest = 1 / (len(parts["calibration"]) + 1)
         notes = list(normals.notes)
         if packed.failures:
@@ -311,58 +312,9 @@ class Detector:
             notes=tuple(notes),
         )
 
-    def _make_manifest(
-        self, dataset: Dataset, packed: Packed, parts: dict[str, tuple[int, ...]], split: str
-    ) -> dict[str, Any]:
-        libraries = ("torch", "numpy", "lightning-fabric", "kornia", "pillow", "pydicom", "nibabel")
-        return {
-            "data": {
-                "name": dataset.name,
-                "layout": dataset.layout,
-                "split": split,
-                **{name: [packed.digests[i] for i in part] for name, part in parts.items()},
-                "failures": [list(item) for item in (*packed.failures, *dataset.skipped)],
-            },
-            "labels": {
-                "training": "used only to leave out abnormal cases, where the data says which they are",
-                "calibration": "held-out normals; no abnormal case",
-                "test": "none",
-            },
-            "seed": self.seed,
-            "versions": {"unremarkable": __version__, "python": platform.python_version()}
-            | {name: version(name) for name in libraries},
-            "machine": f"{platform.system()} {platform.machine()}",
-        }
-
     def _predictor(self) -> Predictor:
         return Predictor(self.method_, self.reduction, self.smoothing)
 
     def _require_fitted(self) -> None:
         if not hasattr(self, "calibration_"):
             raise UsageError("this detector is not fitted yet; call fit first, or Detector.load")
-
-
-def _parse_intensity(text: str) -> dict[str, Any]:
-    """Read "window:40/80" and "range:0/4095", which carry two numbers; every other policy is a name."""
-    name, separator, numbers = text.partition(":")
-    if not separator:
-        return {"intensity": name}
-    try:
-        first, second = (float(number) for number in numbers.split("/"))
-    except ValueError:
-        raise UsageError(f"intensity {text!r} is not understood; write window:CENTRE/WIDTH or range:LOW/HIGH") from None
-    return {"intensity": name} | ({"window": (first, second)} if name == "window" else {"low": first, "high": second})
-
-
-class _Rows:
-    """The packed images of some cases, as the training loop reads them."""
-
-    def __init__(self, packed: Packed, cases: Sequence[int]) -> None:
-        self._images: NDArray[np.float32] = packed.images
-        self.index = np.flatnonzero(np.isin(packed.case_of, np.asarray(cases, dtype=int)))
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        return self._images[self.index[rows]]

@@ -5,15 +5,19 @@ from __future__ import annotations
 import errno
 import json
 import os
+import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from unremarkable import __version__
+from unremarkable.datasets.cache import Packed
+from unremarkable.datasets.case import Dataset
 from unremarkable.errors import UsageError
 
 #: raised whenever an older version could misread the folder
@@ -29,6 +33,31 @@ class ModelFolder:
     calibration: dict[str, Any]
     manifest: dict[str, Any]
     weights: Mapping[str, Tensor]
+
+
+def make_manifest(
+    dataset: Dataset, packed: Packed, parts: Mapping[str, Sequence[int]], split: str, seed: int
+) -> dict[str, Any]:
+    """Where a model came from: the sha256 of every case in each part, which labels were used, seed and versions."""
+    libraries = ("torch", "numpy", "lightning-fabric", "kornia", "pillow", "pydicom", "nibabel")
+    return {
+        "data": {
+            "name": dataset.name,
+            "layout": dataset.layout,
+            "split": split,
+            **{name: [packed.digests[i] for i in part] for name, part in parts.items()},
+            "failures": [list(item) for item in (*packed.failures, *dataset.skipped)],
+        },
+        "labels": {
+            "training": "used only to leave out abnormal cases, where the data says which they are",
+            "calibration": "held-out normals; no abnormal case",
+            "test": "none",
+        },
+        "seed": seed,
+        "versions": {"unremarkable": __version__, "python": platform.python_version()}
+        | {name: version(name) for name in libraries},
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
 
 
 def is_model(folder: Path) -> bool:
@@ -90,10 +119,10 @@ def read_model(folder: Path) -> ModelFolder:
         config, calibration, manifest = (
             json.loads((folder / name).read_text(encoding="utf-8")) for name in (_CONFIG, _CALIBRATION, _MANIFEST)
         )
-        made_by, version = config["format"], config["version"]
+        made_by, writer = config["format"], config["version"]
         if made_by > FORMAT:
             raise UsageError(
-                f"{folder} was made by unremarkable {version}, which writes a newer format ({made_by}) than this one"
+                f"{folder} was made by unremarkable {writer}, which writes a newer format ({made_by}) than this one"
                 f" reads ({FORMAT}); update with: pip install -U unremarkable"
             )
         weights = load_file(folder / _WEIGHTS)

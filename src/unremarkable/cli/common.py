@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")]
 Normal = Annotated[
     list[str] | None,
     typer.Option("--normal", help="Name or pattern of a class that is normal, where it is not recognised; repeatable."),

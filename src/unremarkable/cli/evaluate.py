@@ -11,6 +11,7 @@ import typer
 from unremarkable.cli.common import (
     Abnormal,
     Columns,
+    Device,
     Json,
     Normal,
     Overwrite,
@@ -56,6 +57,7 @@ def evaluate(
     maps: Maps = "overlay",
     batch_size: BatchSize = 32,
     workers: Workers = None,
+    device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -67,7 +69,7 @@ def evaluate(
     from unremarkable.training.plan import test_cases
 
     started = time.perf_counter()
-    detector = Detector.load(model)
+    detector = Detector.load(model, device=device)
     dataset = open_data(data, normal, abnormal, columns, patient_pattern)
     result = evaluate_to_folder(
         detector,

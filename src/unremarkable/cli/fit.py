@@ -13,6 +13,7 @@ from typer.core import TyperCommand
 from unremarkable.cli.common import (
     Abnormal,
     Columns,
+    Device,
     Json,
     Normal,
     Overwrite,
@@ -75,7 +76,7 @@ def fit(
     augment: Annotated[bool, typer.Option(help="Move, flip and zoom the training images.")] = False,
     rate: Rate = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    device: Device = "auto",
     precision: Annotated[str, typer.Option(help="Of training: auto, 32, bf16. Scoring always uses 32.")] = "auto",
     restart: Annotated[
         bool, typer.Option("--restart", help="Forget an interrupted fit instead of resuming it.")

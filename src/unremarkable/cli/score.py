@@ -11,6 +11,7 @@ import typer
 from unremarkable.cli.common import (
     Abnormal,
     Columns,
+    Device,
     Json,
     Normal,
     Overwrite,
@@ -49,6 +50,7 @@ def score(
     maps: Maps = "overlay",
     batch_size: BatchSize = 32,
     workers: Workers = None,
+    device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -58,7 +60,7 @@ def score(
     from unremarkable.report.run import score_to_folder
 
     started = time.perf_counter()
-    detector = Detector.load(model)
+    detector = Detector.load(model, device=device)
     dataset = open_data(
         paths[0] if len(paths) == 1 else paths, normal, abnormal, columns, patient_pattern, need_labels=False
     )

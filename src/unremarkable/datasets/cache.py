@@ -61,6 +61,24 @@ class Packed:
     origin: Literal["cache", "packed", "repacked"]
     folder: Path
 
+    def of(self, cases: Sequence[int]) -> Rows:
+        """The images of some cases, by their indices."""
+        return Rows(self.images, np.flatnonzero(np.isin(self.case_of, np.asarray(cases, dtype=int))))
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Some of the packed images, read from the disk as they are asked for; `index` is their place among all."""
+
+    images: NDArray[np.float32]
+    index: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self.images[self.index[rows]]
+
 
 def pack(
     cases: Sequence[Case],

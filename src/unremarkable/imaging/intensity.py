@@ -38,6 +38,21 @@ _REC_601 = np.array([0.299, 0.587, 0.114])
 Limits = tuple[float, float]
 
 
+def parse_intensity(text: str) -> dict[str, Any]:
+    """Settings of `Preprocess` from one text: a policy's name, "window:CENTRE/WIDTH" or "range:LOW/HIGH".
+
+    Raises UsageError where the numbers cannot be read; `Preprocess` refuses names that do not exist.
+    """
+    name, separator, numbers = text.partition(":")
+    if not separator:
+        return {"intensity": name}
+    try:
+        first, second = (float(number) for number in numbers.split("/"))
+    except ValueError:
+        raise UsageError(f"intensity {text!r} is not understood; write window:CENTRE/WIDTH or range:LOW/HIGH") from None
+    return {"intensity": name} | ({"window": (first, second)} if name == "window" else {"low": first, "high": second})
+
+
 def window_limits(window: tuple[float, float]) -> Limits:
     """The values that a window (centre, width) shows as black and as white. Raises UsageError for a bad width."""
     centre, width = window
