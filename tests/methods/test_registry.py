@@ -139,3 +139,14 @@ def test_what_does_not_fit_is_one_line(key: str, text: str, message: str) -> Non
 def test_dashes_and_underscores_are_the_same() -> None:
     cls = method_class("autoencoder")
     assert make_options(cls, {"latent-dim": "5"}) == make_options(cls, {"latent_dim": "5"})
+
+
+@pytest.mark.parametrize(("name", "value"), [("k", 1.5), ("k", True), ("map_megabytes", "many")])
+def test_values_of_another_type_are_refused(name: str, value: object) -> None:
+    with pytest.raises(UsageError, match="whole number"):
+        make_options(method_class("knn"), {name: value})
+
+
+def test_values_from_python_are_taken_as_they_are() -> None:
+    options = make_options(method_class("knn"), {"k": 5, "stages": (0, 1), "distance": "cosine"})
+    assert (options.k, options.stages, options.distance) == (5, (0, 1), "cosine")

@@ -12,7 +12,8 @@ import pytest
 from unremarkable.errors import UsageError
 from unremarkable.evaluation import Evaluation, evaluate
 from unremarkable.report.gallery import GalleryItem
-from unremarkable.report.html import Unlabelled, write_report
+from unremarkable.report.html import write_report
+from unremarkable.report.results import Unlabelled
 from unremarkable.scoring.calibration import Calibration
 from unremarkable.scoring.thresholds import best_f1
 

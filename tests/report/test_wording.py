@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from unremarkable.evaluation import Interval, evaluate
-from unremarkable.report.html import Unlabelled
+from unremarkable.report.results import Unlabelled
 from unremarkable.report.wording import finding_rows, headline, interval_note, metric_rows, number, p_value, percent
 from unremarkable.scoring.calibration import Calibration
 

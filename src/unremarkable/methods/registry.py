@@ -57,7 +57,9 @@ def make_options(cls: type[Method], values: dict[str, Any]) -> Options:
         name = key.replace("-", "_")
         if name not in fields:
             raise unknown_name(f"option of {cls.name}", key, fields)
-        known[name] = _convert(value, hints[name], key) if isinstance(value, str) else value
+        # Numbers from Python go the same way as text, so that 1.5 is refused where a whole number is meant.
+        text = repr(value) if isinstance(value, int | float) else value
+        known[name] = _convert(text, hints[name], key) if isinstance(text, str) else value
     try:
         return cls.Options(**{k: tuple(v) if isinstance(v, list) else v for k, v in known.items()})
     except ValueError as error:

@@ -4,37 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from numpy.typing import NDArray
 
 from unremarkable.errors import UsageError
 from unremarkable.evaluation.evaluation import Evaluation
 from unremarkable.report import figures, wording
 from unremarkable.report.gallery import GalleryItem, data_uri, sections
+from unremarkable.report.results import Unlabelled
 from unremarkable.scoring.calibration import Calibration
 from unremarkable.scoring.heatmap import colours
-from unremarkable.scoring.thresholds import ThresholdChoice
 
 Facts = Mapping[str, Any] | Sequence[tuple[str, Any]]
 
 #: left-out files that are listed openly; the rest are folded away
 _OPEN = 10
-
-
-@dataclass(frozen=True, eq=False)
-class Unlabelled:
-    """Scores of cases whose labels are not known: `(N,)` each, `flagged` and `p_values` None where there are none."""
-
-    scores: NDArray[np.float64]
-    p_values: NDArray[np.float64] | None
-    flagged: NDArray[np.bool_] | None
-    threshold: ThresholdChoice | None
 
 
 def write_report(

@@ -20,8 +20,9 @@ from unremarkable.datasets.load import digest
 from unremarkable.detector import RATE, Detector
 from unremarkable.errors import InputError, UsageError
 from unremarkable.evaluation.evaluation import Evaluation, evaluate
-from unremarkable.report.html import Unlabelled, write_report
+from unremarkable.report.html import write_report
 from unremarkable.report.keep import Keep
+from unremarkable.report.results import Unlabelled
 from unremarkable.scoring.calibration import normals_needed
 from unremarkable.scoring.scores import Maps, ScoreWriter
 from unremarkable.scoring.thresholds import ThresholdChoice, best_f1, youden

@@ -9,7 +9,7 @@ from unremarkable.evaluation.intervals import Interval
 from unremarkable.scoring.calibration import Calibration
 
 if TYPE_CHECKING:
-    from unremarkable.report.html import Unlabelled
+    from unremarkable.report.results import Unlabelled
 
 _NAMES = {
     "auroc": ("AUROC", "how often an abnormal case scores above a normal one"),
