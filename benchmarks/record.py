@@ -22,6 +22,18 @@ def data_folder() -> Path:
     return folder
 
 
+def commit() -> str:
+    """The commit that is measured, marked where the work tree differs from it."""
+    told = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return told.stdout.strip() or "unknown"
+
+
+#: read before anything is measured: a long run must not name a commit that came while it ran
+COMMIT = commit()
+
+
 def parser(text: str) -> argparse.ArgumentParser:
     """Arguments with the one option that all share."""
     arguments = argparse.ArgumentParser(description=text)
@@ -43,14 +55,6 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}"
 
 
-def commit() -> str:
-    """The commit that was measured, marked where the work tree differs from it."""
-    told = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return told.stdout.strip() or "unknown"
-
-
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A table."""
     lines = [header, ["---"] * len(header), *rows]
@@ -64,4 +68,4 @@ def publish(name: str, text: str, *, record: bool) -> None:
         target = ROOT / "benchmarks" / "results" / f"{name}.md"
         command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
         stamp = datetime.now(UTC).strftime("%Y-%m-%d")
-        target.write_text(f"# {name}\n\n{text}\n\n`{command}`\n\n{stamp}, commit {commit()}; {machine()}\n")
+        target.write_text(f"# {name}\n\n{text}\n\n`{command}`\n\n{stamp}, commit {COMMIT}; {machine()}\n")
