@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -66,20 +66,18 @@ def fit(name: str, channels: int = 1, size: tuple[int, int] = SIZE, count: int =
     return method
 
 
-@pytest.fixture(scope="session", autouse=True)
-def no_network() -> Iterator[None]:
-    """No method may reach for the network, whatever it is asked to do."""
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No method may reach for the network, whatever it is asked to do in a test of the battery."""
 
     def refuse(*_: object) -> None:
         raise AssertionError("a method reached for the network")
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket.socket, "connect", refuse)
-        patch.setattr(socket, "getaddrinfo", refuse)
-        yield
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
 @pytest.fixture(scope="session")
-def fitted(no_network: None) -> Callable[[str, int], Method]:
+def fitted() -> Callable[[str, int], Method]:
     """The fitted instance of a method for a channel count, made once; tests must leave it as it is."""
     return cache(fit)
