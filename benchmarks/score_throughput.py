@@ -21,6 +21,8 @@ from unremarkable.datasets.cache import pack
 from unremarkable.datasets.find import find_dataset
 from unremarkable.detector import Detector
 from unremarkable.report.run import score_to_folder
+from unremarkable.training.machine import resolve
+from unremarkable.training.settings import TrainSettings
 
 BATCH = 32
 
@@ -35,10 +37,11 @@ def main() -> None:
     cases = dataset.select(split="test")
     images = torch.from_numpy(np.array(pack(cases, detector.preprocess_).images))
     backbone = detector.method_.backbone
+    machine = resolve(TrainSettings())
     bare, whole = [], []
     for round_ in range(chosen.rounds + 1):  # the first warms up and is not counted
         started = time.perf_counter()
-        with torch.no_grad():
+        with torch.no_grad(), machine.scoring(detector.method_.half_precision):
             for start in range(0, len(images), BATCH):
                 backbone(images[start : start + BATCH])
         bare_seconds = time.perf_counter() - started
@@ -55,7 +58,7 @@ def main() -> None:
         ("end to end", f"{statistics.median(whole):.1f}", f"{min(whole):.1f}–{max(whole):.1f}"),
         ("ratio", f"{ratio:.0%}", ""),
     ]
-    text = f"{len(cases)} images, batch {BATCH}, {chosen.rounds} rounds, float32.\n\n"
+    text = f"{len(cases)} images, batch {BATCH}, {chosen.rounds} rounds; both in {machine.precision}.\n\n"
     publish("score-throughput", text + markdown(("", "images/s, median", "range"), rows), record=chosen.record)
 
 

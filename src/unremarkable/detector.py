@@ -313,7 +313,7 @@ class Detector:
         )
 
     def _predictor(self) -> Predictor:
-        return Predictor(self.method_, self.reduction, self.smoothing)
+        return Predictor(self.method_, self.reduction, self.smoothing, self.plan_.precision)
 
     def _require_fitted(self) -> None:
         if not hasattr(self, "calibration_"):

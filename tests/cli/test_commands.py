@@ -29,7 +29,7 @@ def test_fit_score_evaluate(run: Run, phantoms: Path, tmp_path: Path) -> None:
     rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
     assert len(rows) == len(scored.json()["scores"]) == 16
     assert [float(row["score"]) for row in rows] == [row["score"] for row in scored.json()["scores"]]
-    pictures = sorted((tmp_path / "out" / "heatmaps").rglob("*.png"))
+    pictures = sorted((tmp_path / "out" / "heatmaps").rglob("*.jpg"))
     assert len(pictures) == 16
     assert np.asarray(Image.open(pictures[0])).shape == (64, 64, 3)
     page = (tmp_path / "out" / "report.html").read_text()

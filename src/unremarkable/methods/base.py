@@ -110,6 +110,8 @@ class Method(nn.Module, ABC):
     reduction: ClassVar[str]
     #: side of the square input in pixels, as published
     default_size: ClassVar[int] = 256
+    #: whether `predict` and what is collected keep their meaning in bfloat16; training runs in it either way
+    half_precision: ClassVar[bool] = False
     Options: ClassVar[type[Options]] = Options
 
     def __init__(self, options: Any, size: tuple[int, int], channels: int) -> None:

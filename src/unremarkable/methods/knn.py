@@ -74,6 +74,7 @@ class KNN(Method):
     family = "memory bank"
     reduction = "own"
     default_size = 224
+    half_precision = True
     Options = KNNOptions
 
     def __init__(self, options: KNNOptions, size: tuple[int, int], channels: int) -> None:
@@ -121,8 +122,9 @@ class KNN(Method):
                 local, step = local[::2], 2 * step
         if seen < self.options.k:
             raise UsageError(f"knn with k = {self.options.k} needs at least {self.options.k} normals, not {seen}")
-        self.whole.remember(torch.cat(pooled, dim=1))
-        self.local.remember(_by_location(torch.stack(local)))
+        with torch.autocast(pooled[0].device.type, enabled=False):
+            self.whole.remember(torch.cat(pooled, dim=1))
+            self.local.remember(_by_location(torch.stack(local)))
 
     def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """What the score compares `(1, N, D)`, and what the map compares `(N, C, h, w)`; float32 under autocast too."""

@@ -41,12 +41,12 @@ def _opacity() -> list[int]:
 
 
 def overlay(
-    image: NDArray[np.floating], anomaly_map: NDArray[np.floating], low: float, high: float
+    image: NDArray[np.floating] | NDArray[np.uint8], anomaly_map: NDArray[np.floating], low: float, high: float
 ) -> NDArray[np.uint8]:
     """The map over its image, `(H, W, 3)` sRGB.
 
     Args:
-        image: `(H, W)` or `(H, W, 3)` in [0, 1].
+        image: `(H, W)` or `(H, W, 3)`, in [0, 1] or uint8.
         anomaly_map: `(h, w)`, enlarged bilinearly to the image.
         low: map value up to which the bare image shows.
         high: map value of the strongest colour; from the calibration, so that all cases share one scale.
@@ -58,7 +58,9 @@ def overlay(
         raise UsageError(
             f"an image (H, W) or (H, W, 3) and a map (h, w) are needed, not {image.shape}, {anomaly_map.shape}"
         )
-    base = Image.fromarray((image.clip(0, 1) * 255 + 0.5).astype(np.uint8)).convert("RGB")
+    if image.dtype != np.uint8:
+        image = (image.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+    base = Image.fromarray(image).convert("RGB")
     level = Image.fromarray(_levels(anomaly_map, image.shape[:2], low, high))
     opacity = level.point(_opacity())
     level.putpalette(colours().tobytes())
@@ -67,8 +69,11 @@ def overlay(
 
 def _levels(anomaly_map: NDArray[np.floating], size: tuple[int, ...], low: float, high: float) -> NDArray[np.uint8]:
     """The map at the image's size `(H, W)` as 0 (at most `low`) to 255 (at least `high`)."""
-    whole = Image.fromarray(anomaly_map.astype(np.float32)).resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    above = np.nan_to_num(np.asarray(whole), nan=low) - np.float32(low)
-    if high <= low:  # calibrated on constant maps: any excess is full strength
-        return np.where(above > 0, 255, 0).astype(np.uint8)
-    return (above * np.float32(255 / (high - low))).clip(0, 255).astype(np.uint8)
+    # On constant maps high equals low, and any excess is full strength.
+    factor = np.float32(255 / max(high - low, 1e-30))
+    above = (np.nan_to_num(anomaly_map.astype(np.float32), nan=low) - np.float32(low)) * factor
+    return (
+        np.asarray(Image.fromarray(above).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+        .clip(0, 255)
+        .astype(np.uint8)
+    )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from unremarkable.datasets.case import Case
 from unremarkable.datasets.load import stream
-from unremarkable.datasets.parallel import with_progress
+from unremarkable.datasets.parallel import default_workers, with_progress
 from unremarkable.errors import InputError
 from unremarkable.imaging.image import Image
 from unremarkable.imaging.preprocess import Preprocess
@@ -20,6 +20,7 @@ from unremarkable.methods.base import Method
 from unremarkable.scoring.calibration import Calibration, normals_needed
 from unremarkable.scoring.reduction import reduce_map, smooth
 from unremarkable.scoring.scores import CaseScore, without_pixels
+from unremarkable.training.machine import Machine, computes_in_bf16
 
 #: images per forward pass; a score does not depend on it
 BATCH = 32
@@ -30,19 +31,22 @@ class Predictor:
     """A fitted method with the way from its map to a score.
 
     `reduction` is "published" (the method's own) or a name that `reduce_map` knows; `smoothing` is the standard
-    deviation in map pixels of a Gaussian over the map before it is reduced.
+    deviation in map pixels of a Gaussian over the map before it is reduced. `precision` is the one it was fitted in:
+    in "bf16" a method that allows it computes so here too, where the machine has it.
     """
 
     method: Method
     reduction: str = "published"
     smoothing: float = 0.0
+    precision: str = "32"
 
     def __call__(
         self, images: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float32] | None]:
-        """Maps `(N, h, w)`, scores `(N,)` and reconstructions of `(N, C, H, W)`, always in 32-bit floating point."""
+        """Maps `(N, h, w)`, scores `(N,)` and reconstructions of `(N, C, H, W)`."""
         device = next((p.device for p in self.method.parameters()), torch.device("cpu"))
-        with torch.no_grad():
+        machine = Machine(str(device), self.precision if computes_in_bf16(device.type) else "32")
+        with torch.no_grad(), machine.scoring(self.method.half_precision):
             prediction = self.method.predict(torch.from_numpy(np.ascontiguousarray(images)).to(device))
         maps = prediction.map[:, 0].float().cpu().numpy()
         if self.smoothing > 0:
@@ -69,11 +73,12 @@ class Scorer:
     ) -> Iterator[CaseScore | InputError]:
         """Score cases one after the other, in order; a case that cannot be scored comes as its error.
 
-        Files are read ahead in the background; the slices of several cases share a batch.
+        The slices of several cases share a batch. `workers` threads read files ahead: half of the processors unless
+        said otherwise, because many small reads on every one of them hold up the network.
         """
         waiting: list[_Read] = []
         slices = 0
-        read = stream(cases, self.preprocess, workers=workers)
+        read = stream(cases, self.preprocess, workers=workers or max(1, default_workers() // 2))
         for case, image, array in with_progress(read, len(cases), "Scoring", progress):
             waiting.append(_Read(case, image and without_pixels(image), array))
             slices += 0 if isinstance(array, InputError) else len(array)

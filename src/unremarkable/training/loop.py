@@ -156,14 +156,14 @@ class _Training:
         arrange(method, torch.contiguous_format)
 
     def _collect(self, index: int, phase: Collect, later: int) -> None:
-        """Show the method every image, or every held-out one, once, in order and in full precision."""
+        """Show the method every image, or every held-out one, once, in order and in the precision of its scoring."""
         images = self.held_out if phase.held_out and self.held_out is not None else self.images
         self._seed(index, 0)
         self.method.eval()
         self.history.phases.append(PhaseHistory(phase.name))
         self.shown.begin(phase.name, 1, 1, len(images), len(images) + later)
         began = time.monotonic()
-        with torch.no_grad(), torch.autocast(self.machine.kind, enabled=False):
+        with torch.no_grad(), self.machine.scoring(self.method.half_precision):
             phase.collect(self._in_order(images, phase.batch_size))
         self._record(self.history.phases[index], Epoch(1, {}, None, {}, time.monotonic() - began))
 

@@ -42,6 +42,10 @@ class Machine(NamedTuple):
         """
         return torch.autocast(self.kind, torch.bfloat16, enabled=self.precision == "bf16", cache_enabled=False)
 
+    def scoring(self, half: bool) -> torch.autocast:
+        """Context in which a method is asked for features or scores; `half` where it may compute in bfloat16."""
+        return torch.autocast(self.kind, torch.bfloat16, enabled=half and self.precision == "bf16")
+
 
 def resolve(settings: TrainSettings) -> Machine:
     """Device and precision, with "auto" decided for this machine.
@@ -60,7 +64,7 @@ def resolve(settings: TrainSettings) -> Machine:
         raise UsageError(f"device {device!r} is not available on this machine; use device 'cpu' or 'auto'")
     precision = settings.precision
     if precision == "auto":
-        precision = "bf16" if _computes_in_bf16(kind) else "32"
+        precision = "bf16" if computes_in_bf16(kind) else "32"
     return Machine(device, precision)
 
 
@@ -77,7 +81,8 @@ def arrange(module: nn.Module, layout: torch.memory_format) -> None:
     module.to(memory_format=layout)  # type: ignore[call-overload]  # documented, but left out of torch's overloads
 
 
-def _computes_in_bf16(kind: str) -> bool:
+def computes_in_bf16(kind: str) -> bool:
+    """Whether bfloat16 is computed in hardware on a device of this kind ("cpu", "cuda", "mps")."""
     if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # Private, but torch has no public question for it in 2.6; processors with AMX have this too.
