@@ -141,7 +141,9 @@ class Autoencoder(Method):
 
     def _optimizers(self) -> Mapping[str, Optimizer]:
         options = self.options
-        return {"adam": Adam(self.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)}
+        return {
+            "adam": Adam(self.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True)
+        }
 
     def _step(self, images: Tensor, update: Update) -> Mapping[str, Tensor]:
         loss = self._error(images, self._rebuild(images)).mean()

@@ -131,8 +131,8 @@ class FAnoGAN(Method):
     def _gan_optimizers(self) -> Mapping[str, Optimizer]:
         rate = self.options.gan_learning_rate
         return {
-            "critic": Adam(self.critic.parameters(), lr=rate, betas=(0.0, 0.9)),
-            "generator": Adam(self.generator.parameters(), lr=rate, betas=(0.0, 0.9)),
+            "critic": Adam(self.critic.parameters(), lr=rate, betas=(0.0, 0.9), fused=True),
+            "generator": Adam(self.generator.parameters(), lr=rate, betas=(0.0, 0.9), fused=True),
         }
 
     def _gan_step(self, images: Tensor, update: Update) -> Mapping[str, Tensor]:

@@ -195,7 +195,7 @@ class HeteroAE(Method):
         groups = [{"params": self.decoder.parameters(), "lr": self.options.learning_rate}]
         if self.options.train_encoder:
             groups.append({"params": self.encoder.parameters(), "lr": self.options.encoder_learning_rate})
-        return {"adam": Adam(groups)}
+        return {"adam": Adam(groups, fused=True)}
 
     def _step(self, images: Tensor, update: Update) -> Mapping[str, Tensor]:
         loss = self.loss(images).mean()
