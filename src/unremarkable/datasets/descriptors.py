@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from unremarkable.datasets.case import Case
 from unremarkable.datasets.load import digest, is_member, load_case
+from unremarkable.datasets.parts import is_part
 from unremarkable.datasets.series import series_files
 from unremarkable.errors import InputError
 from unremarkable.imaging.image import Image
@@ -65,7 +66,7 @@ def describe(case: Case, image: Image) -> Look:
         "slices": slices,
         "bits": image.bits or itemsize,
         "file_size": _file_size(case),
-        "jpeg_tables": _jpeg_tables(case) if kind == "JPEG" else None,
+        "jpeg_tables": _jpeg_tables(case) if kind == "JPEG" and not is_part(case.path) else None,
         "mean": float(grey.mean()),
         "std": float(grey.std()),
         "border": float((grey.sum() - inner.sum()) / rim) if rim else float(grey.mean()),
@@ -120,11 +121,13 @@ def _file_type(case: Case) -> str | None:
 
     if is_member(case.path):
         return "NPZ"
+    if is_part(case.path):
+        return image_kind(case.path.rpartition("#")[0]) or "DICOM"
     return image_kind(case.path) or "DICOM"
 
 
 def _file_size(case: Case) -> float | None:
-    if is_member(case.path):
+    if is_member(case.path) or is_part(case.path):
         return None
     path = Path(case.path)
     files = series_files(case.path) or (tuple(path.iterdir()) if path.is_dir() else (path,))

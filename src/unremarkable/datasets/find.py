@@ -20,6 +20,7 @@ from unremarkable.datasets.folders import (
 from unremarkable.datasets.load import is_member
 from unremarkable.datasets.manifest import read_manifest
 from unremarkable.datasets.npz import read_npz
+from unremarkable.datasets.parts import is_part
 from unremarkable.datasets.series import find_series
 from unremarkable.datasets.tables import SUFFIXES
 from unremarkable.datasets.walk import ImageFile, image_files, no_such, why_no_image
@@ -39,6 +40,8 @@ def find_dataset(
     need_labels: bool = True,
 ) -> Dataset:
     """The cases of a manifest, a packed NPZ, a folder, a file, or a list of these, in natural order of their paths.
+
+    `NAME:FOLDER` reads a folder as the data set NAME of the catalogue: "nih-chestxray14:/data/nih".
 
     In a folder, splits, classes and masks are told by the names of the folders (`train/NORMAL`, `Testing/notumor`,
     `normal/images` with `normal/masks`, `test/good`, ...; see `unremarkable.datasets.folders`). A folder of images
@@ -68,7 +71,13 @@ def find_dataset(
 def _one(path: Path, labeller: Labeller, columns: Mapping[str, str] | None, need_labels: bool) -> Dataset:
     if is_member(str(path)):
         return Dataset(path.name, path.parent, (Case(str(path)),), "npz")
+    if is_part(str(path)):
+        return Dataset(path.name, path.parent, (Case(str(path)),), "files")
     if not path.exists():
+        from unremarkable.datasets.catalog.registry import read_named
+
+        if (named := read_named(str(path), plain=labeller == Labeller() and not columns)) is not None:
+            return named
         raise UsageError(no_such(path))
     if path.is_dir():
         return _folder(path, labeller, need_labels)

@@ -14,6 +14,7 @@ from unremarkable.datasets.case import Case
 from unremarkable.datasets.folders import is_ignored
 from unremarkable.datasets.npz import load_member, read_member, split_member
 from unremarkable.datasets.parallel import map_in_order
+from unremarkable.datasets.parts import is_part, load_part
 from unremarkable.datasets.series import series_files
 from unremarkable.errors import InputError
 from unremarkable.imaging.image import Image
@@ -25,13 +26,15 @@ Loader = Callable[[Case], Image]
 
 
 def load_case(case: Case) -> Image:
-    """The image of a case: a file, a folder of one series, one series of several, or one image of a packed file.
+    """The image of a case: a file or a part of it, a folder of one series, one of several, one image of a packed file.
 
     Raises:
         InputError: it cannot be read.
     """
     if is_member(case.path):
         return load_member(case.path)
+    if is_part(case.path):
+        return load_part(case.path)
     if files := series_files(case.path):
         from unremarkable.imaging.series import read_series
 
@@ -68,13 +71,14 @@ def stream(
 def digest(case: Case) -> str:
     """The sha256 of the bytes behind a case, in hexadecimal; names and folders do not enter it.
 
-    A series is digested over the sorted digests of its files, an image of a packed file over type, shape and values.
+    A series is digested over the sorted digests of its files; an image of a packed file, and a part of a file, over
+    type, shape and values.
 
     Raises:
         InputError: a file cannot be read.
     """
-    if is_member(case.path):
-        member = read_member(case.path)
+    if is_member(case.path) or is_part(case.path):
+        member = read_member(case.path) if is_member(case.path) else load_part(case.path).pixels
         header = f"{member.dtype.str} {member.shape}\0".encode()
         return hashlib.sha256(header + member.tobytes()).hexdigest()
     path = Path(case.path)

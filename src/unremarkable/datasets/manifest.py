@@ -144,10 +144,14 @@ def _why_not(file: str, masks: tuple[str, ...], left_out: bool, first_row: Mappi
         return "its class is neither --normal nor --abnormal"
     if file in first_row:
         return f"the same file as row {first_row[file]}"
-    container = file.rpartition("#")[0] or file
-    if not Path(file).exists() and not Path(container).exists():
+    if not _is_there(file):
         return "no such file"
-    return next((f"no mask file {mask}" for mask in masks if not Path(mask).exists()), None)
+    return next((f"no mask file {mask}" for mask in masks if not _is_there(mask)), None)
+
+
+def _is_there(file: str) -> bool:
+    """Whether a file is on disk, or the file or folder that it names a part of."""
+    return Path(file).exists() or Path(file.rpartition("#")[0] or file).exists()
 
 
 def _labels(

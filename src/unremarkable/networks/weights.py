@@ -1,28 +1,18 @@
-"""Pretrained weight files: where they are looked for, and the one place that downloads them."""
+"""Pretrained weight files: where they are looked for, and how they are fetched."""
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 from unremarkable.datasets.cache import cache_folder
+from unremarkable.datasets.download import Progress, fetch, file_digest
 from unremarkable.errors import UsageError, unknown_name
-
-#: called with the bytes on disk so far and the bytes in all, or None where the server does not say
-Progress = Callable[[int, int | None], None]
 
 #: prefix of the names of timm's backbones
 TIMM = "timm:"
-
-_TIMEOUT = 30  # seconds without a byte
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -95,7 +85,7 @@ def find_weights(name: str) -> Path:
             f"the weights of {name} are not on this machine: no {wanted.file} (sha256 {wanted.sha256[:8]}…) in "
             f"{_looked_in()}; to fetch them: {remedy}"
         )
-    found = _sha256(path)
+    found = file_digest(path)
     if found != wanted.sha256:
         raise UsageError(
             f"{path} is not the published file: its sha256 is {found[:8]}…, not {wanted.sha256[:8]}…; delete it"
@@ -118,23 +108,7 @@ def get_weights(name: str, progress: Progress | None = None) -> Path:
     wanted = _wanted(name)
     if _locate(wanted) is not None or wanted.url is None:
         return find_weights(name)
-    path = weights_folder() / wanted.file
-    part = path.with_name(wanted.file + ".part")
-    try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        _download(wanted.url, part, progress)
-        found = _sha256(part)
-        if found == wanted.sha256:
-            part.replace(path)
-            return path
-        part.unlink()
-    except (OSError, http.client.HTTPException) as error:
-        kept = f"; {part.stat().st_size:,} bytes are kept, the same command goes on from there" if part.exists() else ""
-        raise UsageError(f"cannot fetch {wanted.url}: {_reason(error)}{kept}") from error
-    raise UsageError(
-        f"{wanted.url} gave another file than the published one: sha256 {found[:8]}…, not {wanted.sha256[:8]}…; "
-        "nothing was kept"
-    )
+    return fetch(wanted.url, weights_folder() / wanted.file, "sha256", wanted.sha256, progress)
 
 
 def weights_table() -> list[dict[str, str | int | None]]:
@@ -202,39 +176,3 @@ def _in_package(package: str, file: str) -> Path | None:
         return None
     paths = (Path(str(entry.locate())) for entry in shipped if entry.name == file)
     return next((path for path in paths if path.is_file()), None)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _download(url: str, part: Path, progress: Progress | None) -> None:
-    """Append to `part` what it lacks; start again where the server cannot go on from there."""
-    done = part.stat().st_size if part.exists() else 0
-    request = Request(url, headers={"User-Agent": "unremarkable"} | ({"Range": f"bytes={done}-"} if done else {}))
-    try:
-        response = urlopen(request, timeout=_TIMEOUT)
-    except HTTPError as error:
-        if done and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # nothing is lacking; whether it is the right file, its sha256 says
-        raise
-    with response:
-        if response.status != http.HTTPStatus.PARTIAL_CONTENT:
-            done = 0
-        length = response.headers.get("Content-Length")
-        total = done + int(length) if length else None
-        with part.open("ab" if done else "wb") as stream:
-            while chunk := response.read(_CHUNK):
-                stream.write(chunk)
-                done += len(chunk)
-                if progress:
-                    progress(done, total)
-    if total is not None and done < total:
-        raise ConnectionError(f"the connection ended after {done:,} of {total:,} bytes")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, HTTPError):
-        return f"the server answers {error.code} {error.reason}"
-    return str(getattr(error, "reason", None) or error or type(error).__name__)
