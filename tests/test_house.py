@@ -17,6 +17,8 @@ SOURCE = Path(unremarkable.__file__).parent
 ROOMS = (
     "cli",
     "report",
+    "benchmark",
+    "explain",
     "evaluation",
     "detector",
     "model_folder",

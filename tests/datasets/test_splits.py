@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from unremarkable.datasets.case import Case
-from unremarkable.datasets.splits import hold_out, split_cases
+from unremarkable.datasets.splits import hold_out, k_folds, split_cases
 from unremarkable.errors import UsageError
 
 
@@ -100,3 +100,26 @@ def test_hold_out_needs_two_groups_and_a_sane_request() -> None:
     for wrong in ({}, {"share": 0.2, "count": 1}, {"share": 1.0}, {"count": 2}, {"count": 0}):
         with pytest.raises(UsageError):
             hold_out(two, **wrong)  # type: ignore[arg-type]
+
+
+def test_folds_keep_groups_whole_and_every_class_in_its_share() -> None:
+    cases = [
+        Case(f"{patient}-{image}", label=patient % 4 == 0, patient=f"p{patient}")
+        for patient in range(40)
+        for image in range(2)
+    ]
+    folds = k_folds(cases, 5, seed=3)
+    of_patient = {}
+    for case, fold in zip(cases, folds, strict=True):
+        assert of_patient.setdefault(case.patient, fold) == fold
+    assert all(list(of_patient.values()).count(fold) == 8 for fold in range(5))
+    abnormal = [of_patient[f"p{patient}"] for patient in range(0, 40, 4)]
+    assert all(abnormal.count(fold) == 2 for fold in range(5))
+    turned = dict(zip((c.path for c in cases[::-1]), k_folds(cases[::-1], 5, seed=3), strict=True))
+    assert turned == dict(zip((c.path for c in cases), folds, strict=True))
+
+
+@pytest.mark.parametrize("k", [0, 1, 5])
+def test_folds_that_cannot_be(k: int) -> None:
+    with pytest.raises(UsageError, match="folds"):
+        k_folds([Case(str(i)) for i in range(4)], k)

@@ -33,7 +33,8 @@ def test_everything_a_report_needs() -> None:
     assert glioma.cases == 20
     assert glioma.flagged == flagged[40::2].sum()
     expected = bootstrap(SCORES[rows], LABELS[rows], np.array(PATHS)[rows].tolist(), flagged[rows], replicates=200)
-    assert glioma.metrics == {name: expected[name] for name in ("auroc", "sensitivity")}
+    shown = ("auroc", "auprc", "sensitivity_at_specificity95", "sensitivity")
+    assert glioma.metrics == {name: expected[name] for name in shown}
 
 
 def test_json_form() -> None:
@@ -61,7 +62,9 @@ def test_verdicts_given_are_taken_and_without_any_only_ranking_is_judged() -> No
     assert given.confusion == {"tp": 0, "fp": 0, "tn": 40, "fn": 40}
     assert given.metrics["precision"].reason == "nothing was flagged"
     bare = evaluate(SCORES, LABELS, findings=FINDINGS, replicates=100)
-    assert set(bare.metrics) == {"auroc", "auprc"}
+    assert "auroc" in bare.metrics
+    assert "sensitivity" not in bare.metrics
+    assert bare.p_value_calibration is None
     assert bare.confusion is None
     assert bare.by_finding["glioma"].flagged is None
     assert bare.to_dict()["operating_point"] is None
@@ -84,3 +87,29 @@ def test_refusals_name_the_case_or_the_column() -> None:
         evaluate(SCORES, LABELS, ["a"])
     with pytest.raises(UsageError, match="at least one case"):
         evaluate([], [])
+
+
+def test_prevalence_subgroups_and_p_values_are_in_the_record() -> None:
+    p_values = np.where(LABELS, 0.05, np.tile(np.arange(1, 41) / 40, 2)[:80])
+    sites = ["a", "b"] * 40
+    result = evaluate(
+        SCORES,
+        LABELS,
+        PATHS,
+        threshold=ThresholdChoice(1.0, "false-alarm rate", rate=0.05, n_normals=39),
+        p_values=p_values,
+        subgroups={"site": sites},
+        prevalence=0.05,
+        replicates=200,
+    )
+    written = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert written["prevalence"] == 0.05
+    assert 0 < written["metrics"]["ppv_at_prevalence"]["value"] < written["metrics"]["precision"]["value"]
+    assert list(written["subgroups"]["site"]["values"]) == ["a", "b"]
+    assert written["subgroups"]["site"]["worst_gaps"]["auroc"]["difference"]["value"] >= 0
+    assert written["p_value_calibration"]["calibration_normals"] == 39
+    assert written["p_value_calibration"]["rates"][1]["expected"] == 0.05
+    with pytest.raises(UsageError, match="p-values"):
+        evaluate(SCORES, LABELS, p_values=np.full(80, 1.5))
+    with pytest.raises(UsageError, match="2 values of site"):
+        evaluate(SCORES, LABELS, subgroups={"site": ["a", "b"]})

@@ -7,16 +7,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unremarkable.report.gallery import GalleryItem, data_uri, sections
+from unremarkable.report.gallery import GalleryItem, Picture, sections
 
 
 def _item(score: float, label: int | None = None, flagged: bool | None = None) -> GalleryItem:
-    grey = np.zeros((4, 4), np.uint8)
-    return GalleryItem(f"{score}", grey, np.zeros((4, 4, 3), np.uint8), None, score, None, flagged, label)
+    grey = Picture.of(np.zeros((4, 4), np.uint8))
+    return GalleryItem(f"{score}", grey, grey, None, score, None, flagged, label)
 
 
-def _decode(uri: str) -> Image.Image:
-    return Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))
+def _decode(picture: Picture) -> Image.Image:
+    head, data = picture.uri.split(",")
+    assert head == f"data:image/{picture.kind};base64"
+    assert base64.b64decode(data) == picture.data
+    return Image.open(io.BytesIO(picture.data))
 
 
 @pytest.mark.parametrize(
@@ -53,10 +56,11 @@ def test_no_heading_without_cases_and_no_case_both_most_and_least() -> None:
 
 
 def test_large_pictures_are_reduced_and_small_ones_exact() -> None:
-    large = np.random.default_rng(0).integers(0, 256, (500, 1000), dtype=np.uint8)
-    picture = _decode(data_uri(large))
-    assert (picture.format, picture.size) == ("JPEG", (320, 160))
-    small = np.random.default_rng(0).integers(0, 256, (28, 28, 3), dtype=np.uint8)
-    picture = _decode(data_uri(small))
-    assert picture.format == "PNG"
-    assert np.array_equal(np.asarray(picture), small)
+    large = Picture.of(np.random.default_rng(0).integers(0, 256, (500, 1000), dtype=np.uint8))
+    assert not large.exact
+    assert (_decode(large).format, _decode(large).size) == ("JPEG", (320, 160))
+    pixels = np.random.default_rng(0).integers(0, 256, (28, 28, 3), dtype=np.uint8)
+    small = Picture.of(pixels)
+    assert small.exact
+    assert _decode(small).format == "PNG"
+    assert np.array_equal(np.asarray(_decode(small)), pixels)

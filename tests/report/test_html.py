@@ -1,37 +1,30 @@
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import replace
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from made_runs import EVIL, LABELS, SCORES, made_evaluation, write_run
 
 from unremarkable.errors import UsageError
 from unremarkable.evaluation import Evaluation, evaluate
-from unremarkable.report.gallery import GalleryItem
-from unremarkable.report.html import write_report
-from unremarkable.report.results import Unlabelled
-from unremarkable.scoring.calibration import Calibration
+from unremarkable.report.folder import RunFolder
+from unremarkable.report.html import write_page, write_report
 from unremarkable.scoring.thresholds import best_f1
 
-EVIL = "<script>alert(1)</script>&\"'.png"
-LABELS = np.repeat([0, 1], 30)
-SCORES = np.random.default_rng(0).normal(size=60) + LABELS
-CALIBRATION = Calibration.from_normals(np.random.default_rng(1).normal(size=99))
-HISTORY = {
-    "phases": [
-        {
-            "name": EVIL,
-            "best_epoch": 2,
-            "epochs": [{"epoch": e, "losses": {EVIL: 1.0 / e}, "held_out": 1.0} for e in (1, 2)],
-        },
-        {"name": "collect", "best_epoch": 1, "epochs": [{"epoch": 1, "losses": {}, "held_out": None}]},
-    ]
-}
+Make = Callable[..., RunFolder]
 VOID = {"meta", "img", "br", "link", "input", "hr"}
+FIGURE = {"value": 0.5, "low": 0.4, "high": 0.6}
+FURTHER: dict[str, Any] = {
+    "subgroups": {EVIL: {"values": {"F": {"cases": 3, "metrics": {"auroc": FIGURE}}}, "worst_gaps": {}, "missing": 0}},
+    "pixel": {"auroc": FIGURE, "aupimo": {"value": None, "low": None, "high": None, "reason": "needs marks"}},
+    "lesion": {"sensitivity": FIGURE},
+    "reconstruction": {"ssim": {"value": float("nan"), "low": None, "high": None}},
+}
 
 
 class Page(HTMLParser):
@@ -63,57 +56,26 @@ class Page(HTMLParser):
         if "style" not in self.open:
             self.words += data
 
-
-def _gallery(evaluation: Evaluation | None, reconstruct: bool = True) -> list[GalleryItem]:
-    rng = np.random.default_rng(0)
-    return [
-        GalleryItem(
-            title=f"{i}-{EVIL}",
-            image=rng.integers(0, 256, (20, 20), dtype=np.uint8),
-            overlay=rng.integers(0, 256, (20, 20, 3), dtype=np.uint8),
-            reconstruction=rng.integers(0, 256, (20, 20), dtype=np.uint8) if reconstruct else None,
-            score=float(SCORES[i]),
-            p_value=0.02,
-            flagged=bool(SCORES[i] > 1),
-            label=int(LABELS[i]) if evaluation else None,
-            finding=EVIL if evaluation and i % 2 else None,
-            note="slice 3 of 9",
-        )
-        for i in range(0, 60, 2)
-    ]
+    @property
+    def sentence(self) -> str:
+        return " ".join(self.words.split())
 
 
-def _write(path: Path, results: Evaluation | Unlabelled, **changes: Any) -> tuple[str, Page]:
-    evaluation = results if isinstance(results, Evaluation) else None
-    arguments: dict[str, Any] = {
-        "title": EVIL,
-        "data": {
-            "name": EVIL,
-            "counts": {"train": {"normal": 5}, EVIL: {"normal": 3, EVIL: 4}},
-            "skipped": [(EVIL, f"reason {i}") for i in range(15)],
-            "notes": [EVIL],
-        },
-        "plan": [("note", "one"), ("note", EVIL)],
-        "provenance": {"versions": {EVIL: "1.0", "numbers": list(range(10))}, "seed": 0, "nothing": None},
-        "gallery": _gallery(evaluation),
-        "history": HISTORY,
-        "calibration": CALIBRATION,
-    }
-    text = write_report(path, results, **(arguments | changes)).read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def whole(evaluation: Evaluation, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Page]:
+    """The page of a run with everything, as text and read."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    text = write_report(write_run(folder, evaluation, metrics=FURTHER)).read_text(encoding="utf-8")
     return text, Page(text)
 
 
-@pytest.fixture
-def evaluation() -> Evaluation:
-    findings = ["normal"] * 30 + [EVIL, "other"] * 15
-    p_values = CALIBRATION.p_values(SCORES)
-    return evaluate(
-        SCORES, LABELS, threshold=CALIBRATION.choose(0.05), p_values=p_values, findings=findings, replicates=100
-    )
+def _page(path: Path, run: RunFolder) -> tuple[str, Page]:
+    text = write_page(path, run).read_text(encoding="utf-8")
+    return text, Page(text)
 
 
-def test_page_is_whole_and_self_contained(evaluation: Evaluation, tmp_path: Path) -> None:
-    text, page = _write(tmp_path / "new" / "report.html", evaluation)
+def test_page_is_whole_and_self_contained(whole: tuple[str, Page]) -> None:
+    text, page = whole
     assert not re.search(r"https?:|=.//|@import|<link|<script|<iframe", text)
     assert not re.search(r"url\((?!#)", text)
     sources = [attributes["src"] or "" for tag, attributes in page.tags if tag == "img"]
@@ -123,93 +85,162 @@ def test_page_is_whole_and_self_contained(evaluation: Evaluation, tmp_path: Path
     assert len(page.ids) == len(set(page.ids))
     targets = {attributes["href"] for tag, attributes in page.tags if tag == "use"}
     assert {target[1:] for target in targets if target} <= set(page.ids)
-    assert [path.name for path in tmp_path.rglob("*")] == ["new", "report.html"]
 
 
-def test_everything_a_reader_needs_is_there(evaluation: Evaluation, tmp_path: Path) -> None:
-    _, page = _write(tmp_path / "r.html", evaluation)
-    words = " ".join(page.words.split())
-    assert words.count("reason") == 15
-    for text in ("Research use only; not a medical device", "Results", "By finding", "Most suspicious", "Left out: 15"):
-        assert text in words
+def test_sections_stand_in_order_and_the_long_ones_are_folded(whole: tuple[str, Page]) -> None:
+    headings = [re.sub(r"<.*?>", "", text).strip() for text in re.findall(r"<h2>(.*?)</h2>", whole[0])]
+    assert headings == [
+        "Results",
+        "Subgroups",
+        "Figures",
+        "Calibration of the p-values",
+        "Localisation: pixels",
+        "Localisation: lesions",
+        "Reconstruction",
+        "Gallery",
+        "Data",
+        "Model card and data sheet",
+        "CLAIM 2024 checklist",
+        "Plan of the fit",
+    ]
+    assert sum(tag == "details" for tag, _ in whole[1].tags) == 4
+
+
+def test_everything_a_reader_needs_is_there(whole: tuple[str, Page], evaluation: Evaluation) -> None:
+    page = whole[1]
+    for text in (
+        "Research use only; not a medical device",
+        "By finding",
+        "Most suspicious",
+        "Left out: 15",
+        "and 5 more",
+    ):
+        assert text in page.sentence
     for metric in ("AUROC", "AUPRC", "Sensitivity", "Specificity", "Accuracy", "Precision (PPV)", "NPV", "F1"):
-        assert metric in words
-    assert f"{evaluation.metrics['auroc'].value:.3f}" in words
-    assert "set for a false-alarm rate of 0.05 on 99 held-out normals" in words
-    assert "slice 3 of 9" in words
-    assert sum(tag == "svg" for tag, _ in page.tags) == 5
-    assert "and 5 more" in words
+        assert metric in page.sentence
+    assert f"{evaluation.metrics['auroc'].value:.3f}" in page.sentence
+    assert "set for a false-alarm rate of 0.05 on 99 held-out normals" in page.sentence
+    assert page.sentence.count("reason ") >= 15
+    assert sum(tag == "svg" for tag, _ in page.tags) == 7
+    assert "needs marks" in page.sentence
 
 
-def test_names_from_files_are_text_and_never_markup(evaluation: Evaluation, tmp_path: Path) -> None:
-    text, page = _write(tmp_path / "r.html", evaluation)
+def test_nothing_on_the_page_is_a_programmers_word(whole: tuple[str, Page]) -> None:
+    assert not re.search(
+        r"\b(nan|NaN|None|inf|True|numpy|array)\b|\bFalse\b(?!.(alarm|positive))|object at", whole[1].words
+    )
+
+
+def test_names_from_files_are_text_and_never_markup(whole: tuple[str, Page]) -> None:
+    text, page = whole
     assert "<script" not in text
     assert page.words.count(EVIL) > 40
     for _, attributes in page.tags:
         assert not any(name.startswith("on") for name in attributes)
 
 
-def test_paths_are_shown_below_the_folder_they_share(evaluation: Evaluation, tmp_path: Path) -> None:
-    items = [replace(item, title=f"/long/way/to/{i % 2}/{i}.png") for i, item in enumerate(_gallery(evaluation))]
-    _, page = _write(tmp_path / "r.html", evaluation, gallery=items)
+def test_paths_are_shown_below_the_folder_they_share(evaluation: Evaluation, run_of: Make, tmp_path: Path) -> None:
+    run = run_of(evaluation)
+    for i, item in enumerate(run.gallery):
+        object.__setattr__(item, "title", f"/long/way/to/{i % 2}/{i}.png")
+    _, page = _page(tmp_path / "r.html", run)
     assert "/long/way/to" not in page.words
     assert "1/29.png" in page.words
     assert "/long/way/to/1/29.png" in {attributes.get("title") for _, attributes in page.tags}
 
 
-def test_simulated_data_says_so_everywhere(evaluation: Evaluation, tmp_path: Path) -> None:
-    _, plain = _write(tmp_path / "r.html", evaluation)
-    assert "imulated" not in plain.words
-    text, page = _write(tmp_path / "s.html", evaluation, simulated=True)
+def test_simulated_data_says_so_everywhere(
+    whole: tuple[str, Page], evaluation: Evaluation, run_of: Make, tmp_path: Path
+) -> None:
+    assert "imulated" not in whole[1].words
+    text, page = _page(tmp_path / "r.html", run_of(evaluation, simulated=True))
     assert text.index("Simulated data.") < text.index("<h1>")
     assert page.words.count("simulated") >= 4
     assert "<title>Simulated: " in text
 
 
-def test_a_threshold_from_the_same_labels_is_called_optimistic(evaluation: Evaluation, tmp_path: Path) -> None:
-    _, page = _write(tmp_path / "r.html", evaluation)
-    assert "optimistic" not in page.words
-    chosen = evaluate(SCORES, LABELS, threshold=best_f1(SCORES, LABELS, source="the test split"), replicates=100)
-    _, page = _write(tmp_path / "r.html", chosen)
-    assert "optimistic" in page.words
-    assert "best F1 on the labels of the test split" in page.words
+def test_a_threshold_from_the_same_labels_is_called_optimistic(
+    whole: tuple[str, Page], run_of: Make, tmp_path: Path
+) -> None:
+    assert "optimistic" not in whole[1].words
+    chosen = made_evaluation(threshold=best_f1(SCORES, LABELS, source="the test split"))
+    _, page = _page(tmp_path / "r.html", run_of(chosen))
+    assert "Everything below that depends on the threshold is therefore optimistic" in page.sentence
+    assert "best F1 on the labels of the test split" in page.sentence
 
 
-def test_without_labels(tmp_path: Path) -> None:
-    point = CALIBRATION.choose(0.05)
-    results = Unlabelled(SCORES, CALIBRATION.p_values(SCORES), point.value < SCORES, point)
-    _, page = _write(tmp_path / "r.html", results, gallery=_gallery(None, reconstruct=False), history=None)
-    words = " ".join(page.words.split())
-    assert "60 cases were flagged" in words
-    assert "Results" not in words
-    assert "Misses" not in words
-    assert "reconstruction" not in words
+def test_without_labels(run_of: Make, tmp_path: Path) -> None:
+    _, page = _page(tmp_path / "r.html", run_of(None, history={"phases": []}))
+    assert "60 cases were flagged" in page.sentence
+    assert "Misses" not in page.words
+    assert "Specificity" not in page.words
     assert sum(tag == "svg" for tag, _ in page.tags) == 1
 
 
-@pytest.mark.parametrize("labels", [[0, 0, 0], [1, 1, 1], [0, 1, 1]])
-def test_few_cases_one_class_and_nothing_else_known(labels: list[int], tmp_path: Path) -> None:
-    bare = evaluate([1.0, 2.0, 3.0], labels, threshold=9.0, p_values=[0.5, 0.5, 0.5], replicates=100)
-    empty: dict[str, Any] = {"data": {}, "plan": {}, "provenance": {}, "gallery": [], "history": None}
-    _, page = _write(tmp_path / "r.html", bare, **empty, calibration=None)
-    assert "Gallery" not in page.words
-    _write(tmp_path / "r.html", evaluate([1.0, 2.0, 3.0], labels, replicates=100), **empty, calibration=None)
+@pytest.mark.parametrize("labels", [[0, 0, 0], [1, 1, 1], [0, 1, 1], [1]])
+def test_few_cases_one_class_and_no_pictures(labels: list[int], run_of: Make, tmp_path: Path) -> None:
+    scores = [1.0, 2.0, 3.0][: len(labels)]
+    for threshold in (9.0, None):
+        bare = evaluate(scores, labels, threshold=threshold, p_values=[0.5] * len(labels), replicates=100)
+        _, page = _page(tmp_path / "r.html", run_of(bare, gallery=[], plan=[], history={"phases": []}))
+        assert "Gallery" not in page.words
+        assert not re.search(r"\b(nan|None)\b", page.words)
 
 
-def test_the_same_input_gives_the_same_page(evaluation: Evaluation, tmp_path: Path) -> None:
-    assert _write(tmp_path / "a.html", evaluation)[0] == _write(tmp_path / "b.html", evaluation)[0]
-
-
-def test_names_that_are_no_text_do_not_cost_the_page(evaluation: Evaluation, tmp_path: Path) -> None:
-    text, _ = _write(tmp_path / "r.html", evaluation, title="scan-\udcff.png")
+def test_names_that_are_no_text_do_not_cost_the_page(evaluation: Evaluation, run_of: Make, tmp_path: Path) -> None:
+    text, _ = _page(tmp_path / "r.html", run_of(evaluation, title="scan-\udcff.png"))
     assert "scan-?.png" in text
 
 
-def test_a_place_that_cannot_be_written_is_one_line_and_leaves_nothing(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_the_same_folder_gives_the_same_page(evaluation: Evaluation, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", evaluation)
+    first = write_report(folder)
+    assert first == folder / "report.html"
+    again = write_report(folder, tmp_path / "new" / "page.html")
+    assert first.read_bytes() == again.read_bytes()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["page.html"]
+
+
+def test_a_place_that_cannot_be_written_is_one_line_and_leaves_nothing(
+    evaluation: Evaluation, run_of: Make, tmp_path: Path
+) -> None:
+    run = run_of(evaluation)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot be written"):
-        _write(tmp_path / "file" / "r.html", evaluation)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(UsageError, match="cannot be written"):
-        _write(tmp_path / "folder", evaluation)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+    before = sorted(path.name for path in tmp_path.iterdir())
+    for place in (tmp_path / "file" / "r.html", tmp_path / "folder"):
+        with pytest.raises(UsageError, match="cannot be written"):
+            write_page(place, run)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_not_a_run_an_old_one_a_newer_one_and_a_damaged_one(evaluation: Evaluation, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no folder"):
+        write_report(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="not written by score or evaluate"):
+        write_report(tmp_path)
+    folder = write_run(tmp_path / "run", evaluation)
+    record = (folder / "run.json").read_text()
+    (folder / "run.json").write_text(json.dumps(json.loads(record) | {"format": 99}))
+    with pytest.raises(UsageError, match="newer version"):
+        write_report(folder)
+    (folder / "run.json").write_text(record[:100])
+    with pytest.raises(UsageError, match="damaged"):
+        write_report(folder)
+    (folder / "run.json").unlink()
+    with pytest.raises(UsageError, match="older version"):
+        write_report(folder)
+    (folder / "run.json").write_text(record)
+    (folder / "gallery" / "00-image.png").unlink()
+    with pytest.raises(UsageError, match="damaged"):
+        write_report(folder)
+
+
+def test_a_record_cannot_reach_files_outside_the_gallery(evaluation: Evaluation, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", evaluation)
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    record = json.loads((folder / "run.json").read_text())
+    record["gallery"][0]["files"]["image"] = "../../secret.png"
+    (folder / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UsageError, match="damaged"):
+        write_report(folder)

@@ -14,6 +14,7 @@ from unremarkable.errors import UsageError
 
 if TYPE_CHECKING:
     from unremarkable.datasets.case import Dataset
+    from unremarkable.evaluation.intervals import Interval
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
@@ -59,6 +60,15 @@ def table(rows: Iterable[Sequence[str]], indent: int = 2) -> str:
         " " * indent + "".join(f"{cell:<{width}}  " for cell, width in zip(row, widths, strict=False)) + row[-1]
         for row in rows
     )
+
+
+def interval_text(interval: Interval) -> str:
+    """A metric as "0.912  (0.880 to 0.941)", or why there is none, or no interval."""
+    if interval.value is None:
+        return f"undefined: {interval.reason}"
+    if interval.low is None or interval.high is None:
+        return f"{interval.value:.3f}  ({interval.reason})"
+    return f"{interval.value:.3f}  ({interval.low:.3f} to {interval.high:.3f})"
 
 
 def print_json(content: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +18,7 @@ from unremarkable.cli.common import (
     PatientPattern,
     Rate,
     check_new,
+    interval_text,
     open_data,
     print_json,
     report_failures,
@@ -29,7 +30,7 @@ from unremarkable.cli.score import BatchSize, Maps, Workers
 
 if TYPE_CHECKING:
     from unremarkable.evaluation.evaluation import Evaluation
-    from unremarkable.evaluation.intervals import Interval
+    from unremarkable.evaluation.subgroups import Subgroups
 
 
 def evaluate(
@@ -54,6 +55,16 @@ def evaluate(
         ),
     ] = "normals",
     replicates: Annotated[int, typer.Option(min=0, help="Bootstrap replicates of each interval; 0 for none.")] = 2000,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of abnormal cases where the model will be used (0.05 for 5 %): adds PPV and NPV there."
+        ),
+    ] = None,
+    subgroup: Annotated[
+        list[str] | None,
+        typer.Option("--subgroup", help="Column to give results by, with the worst gap; repeatable."),
+    ] = None,
     maps: Maps = "overlay",
     batch_size: BatchSize = 32,
     workers: Workers = None,
@@ -79,6 +90,8 @@ def evaluate(
         rate=rate,
         threshold=threshold,
         replicates=replicates,
+        prevalence=prevalence,
+        subgroups=subgroup or (),
         maps=maps,
         batch=batch_size,
         workers=workers,
@@ -90,6 +103,7 @@ def evaluate(
     if as_json:
         print_json(
             evaluation.to_dict()
+            | (result.localisation or {})
             | {
                 "failures": [{"path": path, "error": reason} for path, reason in result.failures],
                 "left_out": [{"path": path, "reason": reason} for path, reason in result.left_out],
@@ -107,7 +121,10 @@ def evaluate(
             f"{counts['cases']} cases of {counts['patients']} patients: "
             f"{counts['normal']} normal, {counts['abnormal']} abnormal"
         )
-        print(table(metric_rows(evaluation)))
+        print(table(metric_rows(evaluation) + localisation_rows(result.localisation or {})))
+        for column, found in evaluation.subgroups.items():
+            print(f"by {column}:")
+            print(table(subgroup_rows(found)))
         if output is not None:
             say(f"look at: {(output / 'report.html').resolve()}")
     raise typer.Exit(1 if result.failures else 0)
@@ -115,16 +132,42 @@ def evaluate(
 
 def metric_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
     """Name and value with interval of each metric, then how the operating point was chosen."""
-    rows = [(name, _text(interval)) for name, interval in evaluation.metrics.items()]
+    rows = [(name, interval_text(interval)) for name, interval in evaluation.metrics.items()]
+    if evaluation.prevalence is not None:
+        rows.append(("prevalence", f"{evaluation.prevalence:g}, as stated"))
     if evaluation.threshold is None:
         return [*rows, ("verdicts", "none: the calibration normals are too few for the false-alarm rate")]
     warning = "; chosen on the test labels, which flatters it" if evaluation.test_labels_used else ""
     return [*rows, ("threshold", f"{evaluation.threshold.value:.4g}, {evaluation.threshold.describe()}{warning}")]
 
 
-def _text(interval: Interval) -> str:
-    if interval.value is None:
-        return f"undefined: {interval.reason}"
-    if interval.low is None or interval.high is None:
-        return f"{interval.value:.3f}"
-    return f"{interval.value:.3f}  ({interval.low:.3f} to {interval.high:.3f})"
+def localisation_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """The chief pixel and lesion metrics, of what `Run.localisation` holds."""
+    from unremarkable.evaluation.intervals import Interval
+
+    shown = [("pixel", "auroc"), ("pixel", "auprc"), ("pixel", "dice"), ("pixel", "best_dice"), ("lesion", "froc")]
+    rows = [
+        (f"{section}_{name}", interval_text(Interval(**found[section][name])))
+        for section, name in shown
+        if section in found
+    ]
+    chosen = found.get("localisation", {}).get("chosen_on_test_labels", {})
+    note = "  at a threshold chosen on the test labels"
+    return [(name, text + (note if name.removeprefix("pixel_") in chosen else "")) for name, text in rows]
+
+
+def subgroup_rows(found: Subgroups) -> list[tuple[str, ...]]:
+    """Each value of a column with its results, then the worst gap of each metric."""
+    rows: list[tuple[str, ...]] = []
+    for value, one in found.values.items():
+        counts = f"{one.normal} normal, {one.abnormal} abnormal"
+        shown = [f"{name} {interval_text(metric)}" for name, metric in one.metrics.items() if metric.value is not None]
+        rows.append((value, counts, "; ".join([*shown, *([one.note] if one.note else [])])))
+    if found.missing:
+        rows.append(("no value", f"{found.missing} left out", ""))
+    for name, gap in found.gaps.items():
+        if gap.highest is None:
+            rows.append(("worst gap", name, f"none: {gap.difference.reason}"))
+        else:
+            rows.append(("worst gap", name, f"{interval_text(gap.difference)}, {gap.highest} above {gap.lowest}"))
+    return rows

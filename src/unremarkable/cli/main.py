@@ -8,7 +8,21 @@ import sys
 
 import typer
 
-from unremarkable.cli import data, demo, doctor, evaluate, fit, methods, score, weights
+from unremarkable.cli import (
+    bench,
+    compare,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    fit,
+    methods,
+    report,
+    robustness,
+    score,
+    select,
+    weights,
+)
 from unremarkable.errors import UnremarkableError
 
 app = typer.Typer(
@@ -24,6 +38,11 @@ app.command()(demo.demo)
 app.command(cls=fit.FitCommand)(fit.fit)
 app.command()(score.score)
 app.command()(evaluate.evaluate)
+app.command()(report.report)
+app.command()(compare.compare)
+app.command()(robustness.robustness)
+app.command()(select.select)
+app.command()(bench.bench)
 app.command()(methods.methods)
 app.add_typer(data.app, name="data")
 app.add_typer(weights.app, name="weights")

@@ -77,6 +77,28 @@ def hold_out(
     return kept, tuple(case for case, out in zip(cases, marks, strict=True) if out)
 
 
+def k_folds(cases: Iterable[Case], k: int, seed: int = 0) -> tuple[int, ...]:
+    """The fold of each case, 0 to k - 1, for cross-validation by patient.
+
+    Cases of one `group` lie in one fold; over all, and in every label and finding, the folds' numbers of groups differ
+    by at most two. Like `split_cases`, the same for any order of the cases.
+
+    Raises:
+        UsageError: fewer than two folds, or more than there are groups.
+    """
+    cases = tuple(cases)
+    names = _names(cases)
+    groups = _grouped(cases, names)
+    if not 2 <= k <= len(groups):
+        raise UsageError(
+            f"{len(groups)} patients cannot be divided into {k} folds; from 2 to {len(groups)} are possible"
+        )
+    drawn = _shuffled(groups, seed)
+    drawn.sort(key=lambda group: _stratum(groups[group]))
+    fold_of = dict(zip(drawn, _turns(len(drawn), (1 / k,) * k), strict=True))
+    return tuple(fold_of[name] for name in names)
+
+
 def _names(cases: Sequence[Case]) -> list[str]:
     """The group of each case; a path counts from the folder that all cases share, so that a moved set splits alike."""
     parents = {str(Path(case.path).parent) for case in cases if case.group == case.path}

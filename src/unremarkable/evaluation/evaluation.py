@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ from unremarkable.errors import UsageError
 from unremarkable.evaluation.curves import Curve, pr_curve, roc_curve
 from unremarkable.evaluation.intervals import Interval, bootstrap
 from unremarkable.evaluation.metrics import confusion
+from unremarkable.evaluation.pvalues import PValueCalibration, p_value_calibration
+from unremarkable.evaluation.subgroups import Subgroups, by_subgroup
 from unremarkable.scoring.checks import binary_labels, finite_scores
 from unremarkable.scoring.thresholds import ThresholdChoice, labels_digest
 
@@ -21,12 +23,20 @@ from unremarkable.scoring.thresholds import ThresholdChoice, labels_digest
 class FindingResult:
     """The abnormal cases of one finding: how many, how many flagged (None without verdicts), and what of them is found.
 
-    `metrics` holds "auroc" against all normals and, with verdicts, "sensitivity".
+    `metrics` holds "auroc", "auprc" and "sensitivity_at_specificity95" against all normals and, with verdicts,
+    "sensitivity".
     """
 
     cases: int
     flagged: int | None
     metrics: dict[str, Interval]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-compatible form."""
+        return {**vars(self), "metrics": {key: interval.to_dict() for key, interval in self.metrics.items()}}
+
+
+_OF_FINDINGS = ("auroc", "auprc", "sensitivity_at_specificity95", "sensitivity")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,13 +44,16 @@ class Evaluation:
     """What `evaluate` found.
 
     Attributes:
-        metrics: "auroc", "auprc" and, with verdicts, those of `VERDICT_METRICS`.
+        metrics: those of `ranking_metrics`; with verdicts, of `VERDICT_METRICS` too; with a prevalence, PPV and NPV.
         counts: "cases", "normal", "abnormal", "patients".
         confusion: "tp", "fp", "tn", "fn", or None without verdicts.
         threshold: the operating point and how it was chosen, or None where the verdicts came from elsewhere.
         test_labels_used: whether the operating point was chosen on the very labels it is evaluated on.
         roc, pr: curves; None where a class is missing.
         by_finding: abnormal cases by the name of their finding; empty where none has a name.
+        subgroups: results by the values of each column that was asked for.
+        prevalence: the share of abnormal cases that the PPV and NPV "at_prevalence" are stated for, or None.
+        p_value_calibration: the normals' p-values against their promise; None without p-values.
         scores, labels, flagged, p_values: `(N,)` each, as they came in.
         replicates, seed, level: how the intervals were made.
     """
@@ -53,6 +66,9 @@ class Evaluation:
     roc: Curve | None
     pr: Curve | None
     by_finding: dict[str, FindingResult]
+    subgroups: dict[str, Subgroups]
+    prevalence: float | None
+    p_value_calibration: PValueCalibration | None
     scores: NDArray[np.float64]
     labels: NDArray[np.bool_]
     flagged: NDArray[np.bool_] | None
@@ -78,16 +94,12 @@ class Evaluation:
             "counts": self.counts,
             "confusion": self.confusion,
             "operating_point": point,
-            "by_finding": {
-                name: {
-                    "cases": found.cases,
-                    "flagged": found.flagged,
-                    "metrics": {key: interval.to_dict() for key, interval in found.metrics.items()},
-                }
-                for name, found in self.by_finding.items()
-            },
+            "prevalence": self.prevalence,
+            "by_finding": {name: found.to_dict() for name, found in self.by_finding.items()},
+            "subgroups": {name: found.to_dict() for name, found in self.subgroups.items()},
+            "p_value_calibration": None if self.p_value_calibration is None else self.p_value_calibration.to_dict(),
             "intervals": {
-                "method": "percentile bootstrap over patients",
+                "method": "BCa bootstrap over patients",
                 "level": self.level,
                 "replicates": self.replicates,
                 "seed": self.seed,
@@ -111,6 +123,9 @@ def evaluate(
     threshold: ThresholdChoice | float | None = None,
     findings: Sequence[str | None] | None = None,
     paths: Sequence[str] | None = None,
+    subgroups: Mapping[str, Sequence[Any]] | None = None,
+    prevalence: float | None = None,
+    calibration_normals: int | None = None,
     replicates: int = 2000,
     seed: int = 0,
     level: float = 0.95,
@@ -126,11 +141,15 @@ def evaluate(
         threshold: the operating point: flagged is what scores above it.
         findings: `(N,)`, names of the classes, for a result per finding.
         paths: `(N,)`, to name a case in errors and the labels in records.
+        subgroups: by the name of a column its `(N,)` values, for results by value; see `columns.case_columns`.
+        prevalence: share of abnormal cases where the detector will be used, to state PPV and NPV for; needs verdicts.
+        calibration_normals: how many normals the p-values were made with; taken from `threshold` where it knows.
         replicates, seed, level: of the intervals.
 
     Raises:
         InputError: a score is not finite; names the case.
-        UsageError: lengths differ, a label is neither 0 nor 1, or there are no cases.
+        UsageError: lengths differ, a label is neither 0 nor 1, there are no cases, a p-value or the prevalence is not
+            between 0 and 1, or a column has no values or too many.
     """
     values = finite_scores(scores, paths)
     abnormal = binary_labels(labels, len(values))
@@ -144,12 +163,15 @@ def evaluate(
     if verdict is None and threshold is not None:
         verdict = values > threshold.value
 
+    patients = None if groups is None else [str(group) for group in groups]
+
     def intervals(rows: NDArray[np.bool_]) -> dict[str, Interval]:
         return bootstrap(
             values[rows],
             abnormal[rows],
-            None if groups is None else [str(group) for group in np.asarray(groups)[rows]],
+            None if patients is None else np.asarray(patients)[rows].tolist(),
             None if verdict is None else verdict[rows],
+            prevalence=prevalence,
             replicates=replicates,
             seed=seed,
             level=level,
@@ -163,8 +185,9 @@ def evaluate(
         by_finding[name] = FindingResult(
             cases=int(mine.sum()),
             flagged=None if verdict is None else int(verdict[mine].sum()),
-            metrics={key: found[key] for key in ("auroc", "sensitivity") if key in found},
+            metrics={key: found[key] for key in _OF_FINDINGS if key in found},
         )
+    resampling: dict[str, Any] = {"replicates": replicates, "seed": seed, "level": level}
     return Evaluation(
         metrics=intervals(np.ones_like(abnormal)),
         counts={
@@ -179,6 +202,20 @@ def evaluate(
         roc=roc_curve(values, abnormal) if both else None,
         pr=pr_curve(values, abnormal) if both else None,
         by_finding=by_finding,
+        subgroups={
+            name: by_subgroup(name, column, values, abnormal, patients, verdict, **resampling)
+            for name, column in (subgroups or {}).items()
+        },
+        prevalence=prevalence,
+        p_value_calibration=None
+        if p_values is None
+        else p_value_calibration(
+            p_values,
+            abnormal,
+            patients,
+            calibration_normals=calibration_normals or (None if threshold is None else threshold.n_normals),
+            **resampling,
+        ),
         scores=values,
         labels=abnormal,
         flagged=verdict,

@@ -20,12 +20,17 @@ Floats = NDArray[np.float64]
 REASONS = {
     "auroc": "needs both normal and abnormal cases",
     "auprc": "needs abnormal cases",
+    "fpr_at_tpr95": "needs both normal and abnormal cases",
+    "fpr_at_tpr99": "needs both normal and abnormal cases",
+    "sensitivity_at_specificity95": "needs both normal and abnormal cases",
     "sensitivity": "needs abnormal cases",
     "specificity": "needs normal cases",
     "accuracy": "needs cases",
     "precision": "nothing was flagged",
     "npv": "everything was flagged",
     "f1": "needs abnormal or flagged cases",
+    "ppv_at_prevalence": "needs normal and abnormal cases, and something flagged",
+    "npv_at_prevalence": "needs normal and abnormal cases, and something not flagged",
 }
 
 
@@ -46,8 +51,49 @@ def auprc(scores: ArrayLike, labels: ArrayLike) -> float:
     return float(ranking_metrics(*_bins(scores, labels))["auprc"])
 
 
+def fpr_at_tpr(scores: ArrayLike, labels: ArrayLike, tpr: float = 0.95) -> float:
+    """False-positive rate at the highest threshold whose sensitivity is at least `tpr` (above 0, at most 1).
+
+    "FP@TP95" and "FP@TP99" of Bercea et al., *Towards Universal Unsupervised Anomaly Detection in Medical Imaging*
+    (2024). Else as `auroc`.
+    """
+    _check_level(tpr)
+    positive, negative = _bins(scores, labels)
+    return float(_fpr_at_tpr(np.cumsum(positive), np.cumsum(negative), positive.sum(), negative.sum(), tpr))
+
+
+def sensitivity_at_specificity(scores: ArrayLike, labels: ArrayLike, specificity: float = 0.95) -> float:
+    """The highest sensitivity among the thresholds whose specificity is at least `specificity` (above 0, at most 1).
+
+    The operating point is chosen on the very normals it is measured on. Else as `auroc`.
+    """
+    _check_level(specificity)
+    positive, negative = _bins(scores, labels)
+    counts = np.cumsum(positive), np.cumsum(negative), positive.sum(), negative.sum()
+    return float(_sensitivity_at_specificity(*counts, specificity))
+
+
+def brier(probabilities: ArrayLike, labels: ArrayLike) -> float:
+    """Mean squared difference between the probability of "abnormal" `(N,)` and the label (Brier 1950): 0 is best.
+
+    It takes probabilities of disease. One minus a p-value is none: see `pvalues`. NaN without cases.
+
+    Raises:
+        InputError: a probability is not finite.
+        UsageError: one outside 0 to 1, labels other than 0 and 1, or another number of them.
+    """
+    values = finite_scores(probabilities)
+    if ((values < 0) | (values > 1)).any():
+        raise UsageError("the Brier score takes probabilities between 0 and 1")
+    squares = (values - binary_labels(labels, len(values))) ** 2
+    return float(squares.mean()) if len(squares) else float("nan")
+
+
 def ranking_metrics(positive: Floats, negative: Floats) -> dict[str, Floats]:
-    """AUROC and AUPRC of counts `(..., T)` of abnormal and normal cases at each distinct score, from high to low."""
+    """The metrics of the scores alone, of counts `(..., T)` of abnormal and normal cases at each distinct score.
+
+    Scores run from high to low. Every value is `(...)`.
+    """
     true, false = np.cumsum(positive, axis=-1), np.cumsum(negative, axis=-1)
     n_abnormal, n_normal = positive.sum(axis=-1), negative.sum(axis=-1)
     # Normal cases below abnormal ones, and half of those level with them.
@@ -55,7 +101,13 @@ def ranking_metrics(positive: Floats, negative: Floats) -> dict[str, Floats]:
     # Where nothing is flagged yet nothing is gained either; 1 keeps that term at 0.
     flagged = np.maximum(true + false, 1)
     gained = np.einsum("...t,...t->...", positive, true / flagged)
-    return {"auroc": _ratio(pairs, n_abnormal * n_normal), "auprc": _ratio(gained, n_abnormal)}
+    return {
+        "auroc": _ratio(pairs, n_abnormal * n_normal),
+        "auprc": _ratio(gained, n_abnormal),
+        "fpr_at_tpr95": _fpr_at_tpr(true, false, n_abnormal, n_normal, 0.95),
+        "fpr_at_tpr99": _fpr_at_tpr(true, false, n_abnormal, n_normal, 0.99),
+        "sensitivity_at_specificity95": _sensitivity_at_specificity(true, false, n_abnormal, n_normal, 0.95),
+    }
 
 
 #: Verdict metrics of numbers (or arrays) of true positives, false positives, true negatives and false negatives.
@@ -67,6 +119,32 @@ VERDICT_METRICS: dict[str, Callable[[Floats, Floats, Floats, Floats], Floats]] =
     "npv": lambda tp, fp, tn, fn: _ratio(tn, tn + fn),
     "f1": lambda tp, fp, tn, fn: _ratio(2 * tp, 2 * tp + fp + fn),
 }
+
+
+def check_prevalence(prevalence: float) -> None:
+    """Refuse a share of abnormal cases that is not between 0 and 1.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if not 0 < prevalence < 1:
+        raise UsageError(f"a prevalence lies between 0 and 1 (0.05 for 5 %), not {prevalence:g}")
+
+
+def predictive_values(sensitivity: ArrayLike, specificity: ArrayLike, prevalence: float) -> tuple[Floats, Floats]:
+    """PPV and NPV where a share `prevalence` of the cases is abnormal, by Bayes' rule.
+
+    The share of abnormal cases in the test set plays no part. The PPV is NaN where nothing is flagged, the NPV where
+    everything is.
+
+    Raises:
+        UsageError: the prevalence is not between 0 and 1.
+    """
+    check_prevalence(prevalence)
+    sensitivity, specificity = np.asarray(sensitivity, dtype=np.float64), np.asarray(specificity, dtype=np.float64)
+    true, false = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
+    cleared, missed = specificity * (1 - prevalence), (1 - sensitivity) * prevalence
+    return _ratio(true, true + false), _ratio(cleared, cleared + missed)
 
 
 def confusion(flagged: ArrayLike, labels: ArrayLike) -> dict[str, int]:
@@ -95,6 +173,37 @@ def verdict_metric(name: str, flagged: ArrayLike, labels: ArrayLike) -> float:
         raise UsageError(f"unknown metric {name!r}; known: {', '.join(VERDICT_METRICS)}")
     counts = {key: np.array(value, dtype=np.float64) for key, value in confusion(flagged, labels).items()}
     return float(VERDICT_METRICS[name](counts["tp"], counts["fp"], counts["tn"], counts["fn"]))
+
+
+def _fpr_at_tpr(true: Floats, false: Floats, n_abnormal: Floats, n_normal: Floats, tpr: float) -> Floats:
+    """Of cumulated counts `(..., T)`."""
+    reached = np.argmax(true >= _needed(n_abnormal, tpr)[..., None], axis=-1)
+    return np.where(n_abnormal > 0, _ratio(_at(false, reached), n_normal), np.nan)
+
+
+def _sensitivity_at_specificity(
+    true: Floats, false: Floats, n_abnormal: Floats, n_normal: Floats, specificity: float
+) -> Floats:
+    """Of cumulated counts `(..., T)`; nothing flagged, with a sensitivity of 0, is always allowed."""
+    allowed = n_normal - _needed(n_normal, specificity)
+    first = np.argmax(false > allowed[..., None], axis=-1)
+    most = np.where(first > 0, _at(true, np.maximum(first - 1, 0)), 0)
+    return np.where(n_normal > 0, _ratio(most, n_abnormal), np.nan)
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level <= 1:
+        raise UsageError(f"a sensitivity or specificity to hold lies above 0 and at most at 1, not {level:g}")
+
+
+def _needed(total: Floats, share: float) -> Floats:
+    """The fewest of `total` that make the share. The quotient decides: 0.95 · 20 may be rounded to more than 19."""
+    near = np.round(total * share)
+    return np.where(_ratio(near, total) >= share, near, near + 1)
+
+
+def _at(values: Floats, index: NDArray[np.intp]) -> Floats:
+    return np.take_along_axis(values, index[..., None], axis=-1)[..., 0]
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:

@@ -143,6 +143,13 @@ class Method(nn.Module, ABC):
         Called in eval mode and without gradient; a method that needs gradients for its map enables them itself.
         """
 
+    def feature_pairs(self, images: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Encoder and decoder features of `(N, C, H, W)` images on one grid, `(N, F, h, w)` each, for figures.
+
+        None for methods that do not compare an encoder with a decoder. Called as `predict` is.
+        """
+        return None
+
     def load_weights(self, state: Mapping[str, Tensor]) -> None:
         """Take weights saved from a fitted instance, whatever the shape of the buffers that fitting filled."""
         own = dict(self.named_buffers())

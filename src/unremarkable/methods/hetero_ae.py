@@ -191,6 +191,13 @@ class HeteroAE(Method):
         resized = [F.interpolate(m.unsqueeze(1), self.size, mode="bilinear", align_corners=False) for m in maps]
         return torch.cat(resized, dim=1)
 
+    def feature_pairs(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """F̄_E and F̄_D of Fig. 5: the stages' features averaged onto the coarsest stage's grid, side by side."""
+        encoded, decoded = self.features(images)
+        grid = (encoded[-1].shape[-2], encoded[-1].shape[-1])
+        pooled = [torch.cat([F.adaptive_avg_pool2d(f, grid) for f in side], dim=1) for side in (encoded, decoded)]
+        return pooled[0], pooled[1]
+
     def _optimizers(self) -> Mapping[str, Optimizer]:
         groups = [{"params": self.decoder.parameters(), "lr": self.options.learning_rate}]
         if self.options.train_encoder:

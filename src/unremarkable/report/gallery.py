@@ -19,15 +19,45 @@ _SIDE = 320
 _EXACT = 96
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A picture as it lies in a file and in the page: the encoded bytes, "png" or "jpeg"."""
+
+    data: bytes
+    kind: str
+
+    @classmethod
+    def of(cls, image: NDArray[np.uint8]) -> Picture:
+        """Encode uint8 `(H, W)` or `(H, W, 3)`: reduced to 320 pixels, JPEG (quality 90); small ones PNG, as is."""
+        picture = Image.fromarray(np.ascontiguousarray(image))
+        picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        if max(picture.size) <= _EXACT:
+            picture.save(buffer, "PNG")
+            return cls(buffer.getvalue(), "png")
+        picture.save(buffer, "JPEG", quality=90, subsampling=0)
+        return cls(buffer.getvalue(), "jpeg")
+
+    @property
+    def uri(self) -> str:
+        """The picture itself, as an address that a page can show."""
+        return f"data:image/{self.kind};base64,{base64.b64encode(self.data).decode()}"
+
+    @property
+    def exact(self) -> bool:
+        """Whether it is small and without loss, to be shown enlarged with its pixels visible."""
+        return self.kind == "png"
+
+
 @dataclass(frozen=True, eq=False)
 class GalleryItem:
     """One case in pictures.
 
     Attributes:
         title: its path or name.
-        image: uint8 `(H, W)` or `(H, W, 3)`, what the method saw.
-        overlay: uint8 `(H, W, 3)`, with its heat map.
-        reconstruction: uint8, as `image`, or None for methods that do not reconstruct.
+        image: what the method saw.
+        overlay: the same with its heat map.
+        reconstruction: or None for methods that do not reconstruct.
         score: anomaly score.
         p_value: or None where there is no calibration.
         flagged: verdict, or None where there is none.
@@ -37,9 +67,9 @@ class GalleryItem:
     """
 
     title: str
-    image: NDArray[np.uint8]
-    overlay: NDArray[np.uint8]
-    reconstruction: NDArray[np.uint8] | None
+    image: Picture
+    overlay: Picture
+    reconstruction: Picture | None
     score: float
     p_value: float | None
     flagged: bool | None
@@ -88,20 +118,6 @@ def sections(items: Sequence[GalleryItem], misses: int, alarms: int, each: int =
         Section("Least suspicious", "The lowest anomaly scores of all cases, from the lowest up.", tuple(bottom)),
     ]
     return [section for section in found if section.items]
-
-
-def data_uri(image: NDArray[np.uint8]) -> str:
-    """A picture for the page: reduced to 320 pixels, JPEG (quality 90); small ones PNG, as they are."""
-    picture = Image.fromarray(np.ascontiguousarray(image))
-    picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    if max(picture.size) <= _EXACT:
-        picture.save(buffer, "PNG")
-        kind = "png"
-    else:
-        picture.save(buffer, "JPEG", quality=90, subsampling=0)
-        kind = "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _cases(count: int) -> str:

@@ -5,146 +5,92 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from unremarkable.errors import UsageError
-from unremarkable.evaluation.evaluation import Evaluation
-from unremarkable.report import figures, wording
-from unremarkable.report.gallery import GalleryItem, data_uri, sections
-from unremarkable.report.results import Unlabelled
-from unremarkable.scoring.calibration import Calibration
+from unremarkable.report import wording
+from unremarkable.report.card import model_card
+from unremarkable.report.claim import checklist
+from unremarkable.report.figures import page_figures
+from unremarkable.report.folder import RunFolder, read_run
+from unremarkable.report.gallery import sections
+from unremarkable.report.tables import block
 from unremarkable.scoring.heatmap import colours
-
-Facts = Mapping[str, Any] | Sequence[tuple[str, Any]]
 
 #: left-out files that are listed openly; the rest are folded away
 _OPEN = 10
+#: parts of `metrics.json` that the page shows in places of their own; all others become a section each
+_OWN_PLACE = ("metrics", "counts", "confusion", "operating_point", "by_finding", "subgroups", "intervals", "curves")
 
 
-def write_report(
-    path: Path,
-    results: Evaluation | Unlabelled,
-    *,
-    title: str,
-    data: Mapping[str, Any],
-    plan: Facts,
-    provenance: Facts,
-    gallery: Sequence[GalleryItem],
-    history: Mapping[str, Any] | None = None,
-    calibration: Calibration | None = None,
-    simulated: bool = False,
-) -> Path:
-    """Write the page whole or not at all, and return its path.
+def write_report(folder: Path, path: Path | None = None) -> Path:
+    """Write the page of a run from the folder that `score` or `evaluate` wrote, whole or not at all.
+
+    The same folder gives the same page, so `evaluate` and `report` agree.
 
     Args:
-        path: the file to write; its folder is made if it is missing.
-        results: an evaluation, or scores without labels.
-        title: heading of the page.
-        data: what was evaluated. "counts" is a table `{split: {class: cases}}`, "skipped" pairs of path and reason,
-            "notes" lines for the reader; any other entry is listed by its name.
-        plan: how the model was fitted, by name, or as pairs of label and text.
-        provenance: versions, seed, hashes, commands; nested as deep as it likes.
-        gallery: the cases to show; each section takes the first twelve that belong there.
-        history: `History.to_dict()` of the training, for the loss curves.
-        calibration: for the promise of the verdicts, and its check on test normals.
-        simulated: says on the page, prominently, that the images are not of patients.
+        folder: of the run.
+        path: the file to write, `report.html` in the folder unless given; its own folder is made if it is missing.
+
+    Returns:
+        The path of the page.
 
     Raises:
-        UsageError: the file cannot be written.
+        UsageError: `folder` is no run or is damaged (see `folder.read_run`), or the file cannot be written.
     """
-    evaluation = results if isinstance(results, Evaluation) else None
-    confusion = evaluation.confusion if evaluation and evaluation.confusion else {}
+    return write_page(folder / "report.html" if path is None else path, read_run(folder))
+
+
+def write_page(path: Path, run: RunFolder) -> Path:
+    """Write the page of a run that has been read; else as `write_report`."""
+    metrics = run.metrics or {}
+    confusion = metrics.get("confusion") or {}
+    data = run.record["data"]
+    point = run.operating_point
     environment = Environment(
         loader=PackageLoader("unremarkable.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"data_uri": data_uri, "number": wording.number, "p_value": wording.p_value}
+    environment.filters |= {"number": wording.number, "p_value": wording.p_value}
     environment.tests["nested"] = lambda value: isinstance(value, Mapping)
     environment.tests["listed"] = lambda value: isinstance(value, list | tuple)
-    counts: Mapping[str, Mapping[str, int]] = data.get("counts") or {}
+    counts: Mapping[str, Mapping[str, int]] = data["counts"]
+    claim = checklist(run)
+    further = [
+        block(wording.label(name), part)
+        for name, part in metrics.items()
+        if name not in _OWN_PLACE and isinstance(part, Mapping)
+    ]
     page = environment.get_template("page.html.j2").render(
-        title=title,
-        simulated=simulated,
-        headline=wording.headline(results, calibration),
-        metrics=wording.metric_rows(evaluation),
-        level=evaluation.level if evaluation else 0.95,
-        intervals=wording.interval_note(evaluation),
-        operating_point=results.threshold,
-        test_labels_used=evaluation is not None and evaluation.test_labels_used,
+        title=run.record["title"],
+        simulated=run.record["simulated"],
+        headline=wording.headline(run),
+        metrics=wording.metric_rows(run.metrics),
+        level=metrics["intervals"]["level"] if metrics else 0.95,
+        intervals=wording.interval_note(run.metrics),
+        prevalence=metrics.get("prevalence"),
+        operating_point=point,
+        test_labels_used=bool(point and point.get("test_labels_used")),
         confusion=confusion,
-        findings=wording.finding_rows(evaluation),
-        figures=_figures(results, calibration, history),
-        sections=sections(gallery, confusion.get("fn", 0), confusion.get("fp", 0)),
-        short=_below_shared_folder([item.title for item in gallery]),
+        findings=wording.finding_rows(run.metrics),
+        subgroups=block("", metrics["subgroups"]) if metrics.get("subgroups") else None,
+        further=[part for part in further if not part.empty],
+        figures=page_figures(run),
+        sections=sections(run.gallery, confusion.get("fn", 0), confusion.get("fp", 0)),
+        short=_below_shared_folder([item.title for item in run.gallery]),
         scale=_scale(),
         counts=counts,
         classes=list(dict.fromkeys(name for row in counts.values() for name in row)),
-        notes=data.get("notes") or (),
-        skipped=list(data.get("skipped") or ()),
+        notes=data["notes"],
+        skipped=data["skipped"],
         shown=_OPEN,
-        data=_pairs({key: value for key, value in data.items() if key not in ("counts", "skipped", "notes")}),
-        plan=_pairs(plan),
-        provenance=_pairs(provenance),
+        data=[(key, data[key]) for key in ("name", "folder", "recognised as")],
+        card=model_card(run),
+        claim=claim,
+        known=sum(item.answer is not None for _, items in claim for item in items),
+        plan=run.record["plan"],
     )
     return _write(path, page)
-
-
-def _figures(
-    results: Evaluation | Unlabelled, calibration: Calibration | None, history: Mapping[str, Any] | None
-) -> list[tuple[str, Markup, str]]:
-    """Title, drawing and caption of each figure that the results allow."""
-    drawn = []
-
-    def add(title: str, figure: Any, caption: str) -> None:
-        # svg() escapes the description, and the drawing holds no text of the user's but names of losses, which
-        # matplotlib escapes.
-        drawn.append((title, Markup(figures.svg(figure, title)), caption))
-
-    evaluation = results if isinstance(results, Evaluation) else None
-    if len(results.scores):
-        add(
-            "Scores",
-            figures.score_figure(
-                results.scores,
-                evaluation.labels if evaluation else None,
-                calibration.scores if calibration else None,
-                results.threshold.value if results.threshold else None,
-            ),
-            ("The less the groups overlap, the better the scores tell them apart. " if evaluation else "")
-            + ("A case is flagged when its score lies right of the threshold." if results.threshold else ""),
-        )
-    if evaluation and evaluation.roc and evaluation.pr:
-        confusion, n_normal = evaluation.confusion, evaluation.counts["normal"]
-        n_abnormal = evaluation.counts["abnormal"]
-        roc_point = pr_point = None
-        if confusion:
-            sensitivity, flagged = confusion["tp"] / n_abnormal, confusion["tp"] + confusion["fp"]
-            roc_point = confusion["fp"] / n_normal, sensitivity
-            pr_point = (sensitivity, confusion["tp"] / flagged) if flagged else None
-        add(
-            "ROC curve",
-            figures.roc_figure(evaluation.roc, evaluation.metrics["auroc"], roc_point),
-            "Every threshold at once: how many abnormal cases are found for how many false alarms.",
-        )
-        prevalence = n_abnormal / evaluation.counts["cases"]
-        add(
-            "Precision and recall",
-            figures.pr_figure(evaluation.pr, evaluation.metrics["auprc"], prevalence, pr_point),
-            f"Depends on how common abnormal cases are: here {100 * prevalence:.0f} %, in a clinic usually far fewer.",
-        )
-    if evaluation and evaluation.p_values is not None and evaluation.counts["normal"]:
-        add(
-            "False alarms: asked for, observed",
-            figures.false_alarm_figure(evaluation.p_values[~evaluation.labels], calibration),
-            "The share of test normals flagged at each false-alarm rate asked for. Above the band, the test normals "
-            "differ from those it was calibrated on.",
-        )
-    for phase in (history or {}).get("phases", ()):
-        if phase["epochs"] and phase["epochs"][0]["losses"]:
-            add(f"Training: {phase['name']}", figures.loss_figure(phase), "Losses of normals only.")
-    return drawn
 
 
 def _scale() -> str:
@@ -161,10 +107,6 @@ def _below_shared_folder(titles: Sequence[str]) -> dict[str, str]:
     except ValueError:  # none, or relative and absolute ones mixed
         shared = ""
     return {title: title.removeprefix(shared).lstrip("/\\") or title for title in titles}
-
-
-def _pairs(facts: Facts) -> list[tuple[str, Any]]:
-    return list(facts.items() if isinstance(facts, Mapping) else facts)
 
 
 def _write(path: Path, page: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,17 +11,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from unremarkable import __version__
 from unremarkable.datasets.case import ABNORMAL, NORMAL, Case, Dataset
 from unremarkable.datasets.load import digest
 from unremarkable.detector import RATE, Detector
 from unremarkable.errors import InputError, UsageError
+from unremarkable.evaluation.columns import case_columns
 from unremarkable.evaluation.evaluation import Evaluation, evaluate
+from unremarkable.evaluation.localisation import Localisation
+from unremarkable.evaluation.metrics import check_prevalence
 from unremarkable.report.html import write_report
 from unremarkable.report.keep import Keep
-from unremarkable.report.results import Unlabelled
+from unremarkable.report.record import write_record
 from unremarkable.scoring.calibration import normals_needed
 from unremarkable.scoring.scores import Maps, ScoreWriter
 from unremarkable.scoring.thresholds import ThresholdChoice, best_f1, youden
@@ -34,7 +33,8 @@ Threshold = Literal["normals", "best-f1", "youden"]
 class Run:
     """What came of scoring a data set: a record a case, the inputs that failed, and the evaluation if there is one.
 
-    `left_out` are files beside the inputs that are none (a text, a dose report), with the reason.
+    `left_out` are files beside the inputs that are none (a text, a dose report), with the reason. `localisation` holds
+    the pixel, lesion and reconstruction metrics as `Localisation.to_dict` gives them, or None.
     """
 
     records: list[dict[str, Any]]
@@ -43,6 +43,7 @@ class Run:
     kept: Keep
     left_out: tuple[tuple[str, str], ...] = ()
     evaluation: Evaluation | None = None
+    localisation: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -71,15 +72,9 @@ def score_to_folder(detector: Detector, dataset: Dataset, cases: Sequence[Case],
         output, detector.preprocess_, detector.map_range, [c.path for c in cases], chosen.maps, chosen.overwrite
     ) as writer:
         run = _score(detector, dataset, cases, chosen, writer)
-        flagged = [row["flagged"] for row in run.records]
-        undecided = None in flagged
-        results = Unlabelled(
-            scores=np.array([row["score"] for row in run.records]),
-            p_values=np.array([row["p_value"] for row in run.records]),
-            flagged=None if undecided else np.array(flagged),
-            threshold=None if undecided else detector.calibration_.choose(run.rate),
-        )
-        _write_page(writer, results, f"{dataset.name}, scored by {detector.method}", detector, dataset, cases, run)
+        undecided = any(row["flagged"] is None for row in run.records)
+        point = None if undecided else detector.calibration_.choose(run.rate)
+        _write_page(writer, f"{dataset.name}, scored by {detector.method}", detector, dataset, cases, run, point)
     return run
 
 
@@ -91,16 +86,23 @@ def evaluate_to_folder(
     *,
     threshold: Threshold = "normals",
     replicates: int = 2000,
+    subgroups: Sequence[str] = (),
+    prevalence: float | None = None,
     **settings: Any,
 ) -> Run:
     """Score labelled `cases` and measure the detector on them; into `output` unless it is None.
 
-    Writes what `score_to_folder` does, with `metrics.json`. Further settings as there.
+    Writes what `score_to_folder` does, with `metrics.json`. Where cases have masks or boxes, or the method
+    reconstructs, pixel, lesion and reconstruction metrics are among them. `subgroups` names columns to give results by,
+    `prevalence` the share of abnormal cases to state PPV and NPV for. Further settings as there.
 
     Raises:
-        UsageError: as `score_to_folder`.
+        UsageError: as `score_to_folder`; a column that no case has, or an impossible prevalence.
     """
     chosen = _Settings(**settings)
+    columns = case_columns(cases, subgroups)
+    if prevalence is not None:
+        check_prevalence(prevalence)
     with ExitStack() as stack:
         writer = None
         if output is not None:
@@ -108,19 +110,30 @@ def evaluate_to_folder(
             writer = stack.enter_context(
                 ScoreWriter(output, detector.preprocess_, detector.map_range, paths, chosen.maps, chosen.overwrite)
             )
-        run = _score(detector, dataset, cases, chosen, writer)
-        evaluation = _evaluate(detector, dataset, run, threshold, replicates)
-        notes = (*_seen_before(detector, cases), *run.notes)
-        run = replace(run, evaluation=evaluation, notes=notes)
+        annotated = any(case.masks or case.boxes for case in cases)
+        localisation = stack.enter_context(
+            Localisation(detector.preprocess_, detector.calibration_.map_low, annotated=annotated)
+        )
+        run = _score(detector, dataset, cases, chosen, writer, localisation)
+        evaluation = _evaluate(detector, dataset, run, threshold, replicates, _scored(columns, cases, run), prevalence)
+        notes = (*_seen_before(detector, cases), *localisation.notes(), *run.notes)
+        found = localisation.to_dict(replicates=replicates)
+        run = replace(run, evaluation=evaluation, localisation=found, notes=notes)
         if writer is not None:
-            writer.path("metrics.json").write_text(json.dumps(evaluation.to_dict(curves=True), indent=1))
+            metrics = evaluation.to_dict(curves=True) | (found or {})
+            writer.path("metrics.json").write_text(json.dumps(metrics, indent=1))
             title = f"{dataset.name}, evaluated with {detector.method}"
-            _write_page(writer, evaluation, title, detector, dataset, cases, run)
+            _write_page(writer, title, detector, dataset, cases, run)
     return run
 
 
 def _score(
-    detector: Detector, dataset: Dataset, cases: Sequence[Case], settings: _Settings, writer: ScoreWriter | None
+    detector: Detector,
+    dataset: Dataset,
+    cases: Sequence[Case],
+    settings: _Settings,
+    writer: ScoreWriter | None,
+    localisation: Localisation | None = None,
 ) -> Run:
     rate = RATE if settings.rate is None else settings.rate
     kept = Keep(detector.map_range, detector.preprocess_)
@@ -139,6 +152,8 @@ def _score(
                 continue
             records.append(row.record())
             kept.add(row)
+            if localisation is not None:
+                localisation.add(row)
             if writer is not None:
                 pending.append(pool.submit(writer.write_maps, row))
                 if len(pending) > 4 * settings.batch:  # never more in memory than a few batches
@@ -153,7 +168,22 @@ def _score(
     return Run(records, failures, rate, kept, left_out)
 
 
-def _evaluate(detector: Detector, dataset: Dataset, run: Run, threshold: Threshold, replicates: int) -> Evaluation:
+def _scored(columns: dict[str, list[Any]], cases: Sequence[Case], run: Run) -> dict[str, list[Any]]:
+    """The columns of all cases, for those that could be scored, in the order of their records."""
+    position = {case.path: index for index, case in enumerate(cases)}
+    rows = [position[row["path"]] for row in run.records]
+    return {name: [column[row] for row in rows] for name, column in columns.items()}
+
+
+def _evaluate(
+    detector: Detector,
+    dataset: Dataset,
+    run: Run,
+    threshold: Threshold,
+    replicates: int,
+    subgroups: dict[str, list[Any]],
+    prevalence: float | None,
+) -> Evaluation:
     rows = run.records
     scores, labels = [row["score"] for row in rows], [row["label"] for row in rows]
     paths = [row["path"] for row in rows]
@@ -175,6 +205,9 @@ def _evaluate(detector: Detector, dataset: Dataset, run: Run, threshold: Thresho
         p_values=[row["p_value"] for row in rows],
         findings=[row["finding"] for row in rows],
         paths=paths,
+        subgroups=subgroups,
+        prevalence=prevalence,
+        calibration_normals=len(detector.calibration_),
         replicates=replicates,
     )
 
@@ -199,45 +232,16 @@ def _digest(case: Case) -> str | None:
         return None  # it is among the failures already
 
 
-def _simulated(cases: Sequence[Case]) -> bool:
-    return all(Path(case.path).name.startswith("simulated_") for case in cases)
-
-
 def _write_page(
     writer: ScoreWriter,
-    results: Evaluation | Unlabelled,
     title: str,
     detector: Detector,
     dataset: Dataset,
     cases: Sequence[Case],
     run: Run,
+    point: ThresholdChoice | None = None,
 ) -> None:
-    counts: dict[str, dict[str, int]] = {}
-    for (split, finding), n in sorted(Counter((c.split or "all", c.finding or "unlabelled") for c in cases).items()):
-        counts.setdefault(split, {})[finding] = n
-    fitted_on = detector.manifest_["data"]
-    write_report(
-        writer.path("report.html"),
-        results,
-        title=title,
-        data={
-            "name": dataset.name,
-            "folder": str(dataset.root),
-            "recognised as": dataset.layout,
-            "counts": counts,
-            "skipped": [*run.failures, *run.left_out],
-            "notes": [*dataset.notes, *run.notes],
-        },
-        plan=detector.plan_.lines(),
-        provenance={
-            "model": f"{detector.method}, fitted on {fitted_on['name']} with seed {detector.manifest_['seed']}",
-            "training cases": f"{len(fitted_on['training'])}; the sha256 of each is in the model's manifest.json",
-            "labels used": detector.manifest_["labels"],
-            "fitted with": detector.manifest_["versions"],
-            "scored with": f"unremarkable {__version__}, Python {platform.python_version()}",
-        },
-        gallery=run.kept.items({row["path"]: row["flagged"] for row in run.records}),
-        history=detector.history_.to_dict(),
-        calibration=detector.calibration_,
-        simulated=_simulated(cases),
-    )
+    """`run.json`, the gallery's pictures and the page, from the folder as it will be found later."""
+    folder = writer.path("")
+    write_record(folder, title, detector, dataset, cases, run, point)
+    write_report(folder)

@@ -2,52 +2,75 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Mapping
+from typing import Any
 
-from unremarkable.evaluation.evaluation import Evaluation
 from unremarkable.evaluation.intervals import Interval
-from unremarkable.scoring.calibration import Calibration
-
-if TYPE_CHECKING:
-    from unremarkable.report.results import Unlabelled
+from unremarkable.report.folder import RunFolder, interval
 
 _NAMES = {
     "auroc": ("AUROC", "how often an abnormal case scores above a normal one"),
     "auprc": ("AUPRC", "average precision over all thresholds; depends on the share of abnormal cases"),
+    "fpr_at_tpr95": ("FPR at 95 % sensitivity", "share of normal cases flagged where 95 % of the abnormal ones are"),
+    "fpr_at_tpr99": ("FPR at 99 % sensitivity", "share of normal cases flagged where 99 % of the abnormal ones are"),
+    "sensitivity_at_specificity95": (
+        "Sensitivity at 95 % specificity",
+        "at a threshold chosen on the very normal cases it is measured on",
+    ),
     "sensitivity": ("Sensitivity", "share of abnormal cases that were flagged"),
     "specificity": ("Specificity", "share of normal cases that were not flagged"),
     "accuracy": ("Accuracy", "share of all verdicts that are right"),
     "precision": ("Precision (PPV)", "share of flagged cases that are abnormal"),
     "npv": ("NPV", "share of cases not flagged that are normal"),
     "f1": ("F1", "2 TP / (2 TP + FN + FP)"),
+    "ppv_at_prevalence": ("PPV at the stated prevalence", "share of flagged cases that would be abnormal there"),
+    "npv_at_prevalence": ("NPV at the stated prevalence", "share of cases not flagged that would be normal there"),
 }
+#: keys of results whose name in words is another
+_OTHERWISE = {
+    "p_value_calibration": "Calibration of the p-values",
+    "pixel": "Localisation: pixels",
+    "lesion": "Localisation: lesions",
+    "localisation": "Localisation: how it was measured",
+    "p_excess": "p of excess",
+}
+#: words that are not written as they are spelt in a key
+_WORDS = {
+    word.lower(): word
+    for word in ("AUROC", "AUPRC", "AUPRO", "AUPIMO", "FROC", "IoU", "Dice", "RA", "F1", "SSIM", "PSNR", "LPIPS", "KS")
+} | {"fp": "false positives"}
 
 
-def headline(results: Evaluation | Unlabelled, calibration: Calibration | None) -> list[str]:
+def label(name: str) -> str:
+    """A key of a result as a reader would call it."""
+    if name in _NAMES:
+        return _NAMES[name][0]
+    if name in _OTHERWISE:
+        return _OTHERWISE[name]
+    words = " ".join(_WORDS.get(word, word) for word in name.split("_") if word)
+    return words[:1].upper() + words[1:]
+
+
+def headline(run: RunFolder) -> list[str]:
     """What was found, in one to four sentences."""
-    point = results.threshold
-    rate = point.rate if point is not None and point.rule == "false-alarm rate" else None
-    if isinstance(results, Evaluation):
-        lines = _labelled(results)
-    else:
-        lines = _unlabelled(results, None if calibration is None or rate is None else calibration.expected_rate(rate))
-    if calibration is not None and rate is not None:
-        lines.append(f"The threshold {calibration.describe(rate)}.")
+    lines = _unlabelled(run) if run.metrics is None else _labelled(run, run.metrics)
+    if run.rate is not None:
+        lines.append(f"The threshold {run.calibration.describe(run.rate)}.")
     # A number keeps its sign on the same line.
     return [line.replace(" %", "\u00a0%") for line in lines]
 
 
-def _labelled(evaluation: Evaluation) -> list[str]:
+def _labelled(run: RunFolder, metrics: Mapping[str, Any]) -> list[str]:
     lines = []
-    if evaluation.confusion is not None:
-        c, metrics = evaluation.confusion, evaluation.metrics
+    if c := metrics["confusion"]:
         if abnormal := c["tp"] + c["fn"]:
-            found = percent(metrics["sensitivity"])
+            found = percent(run.metric("sensitivity"))
             lines.append(f"{c['tp']} of {_count(abnormal, 'abnormal case')} flagged ({found}).")
         if normal := c["fp"] + c["tn"]:
-            false = percent(_complement(metrics["specificity"]))
+            false = percent(_complement(run.metric("specificity")))
             lines.append(f"{c['fp']} of {_count(normal, 'normal case')} flagged in error ({false}).")
-    auroc = evaluation.metrics["auroc"]
+    auroc = run.metric("auroc")
     if auroc.value is not None:
         lines.append(
             f"Of a normal and an abnormal case drawn at random, the abnormal one has the higher score "
@@ -56,55 +79,56 @@ def _labelled(evaluation: Evaluation) -> list[str]:
     return lines
 
 
-def _unlabelled(results: Unlabelled, expected: float | None) -> list[str]:
-    n = len(results.scores)
-    if results.flagged is None:
+def _unlabelled(run: RunFolder) -> list[str]:
+    n = len(run.scores)
+    if run.flagged is None:
         return [f"{_count(n, 'case')} scored, without verdicts."]
-    lines = [f"{int(results.flagged.sum())} of {_count(n, 'case')} flagged."]
-    if expected is not None:
-        lines.append(f"If every one of them were normal, about {n * expected:.0f} would be flagged all the same.")
+    lines = [f"{int(run.flagged.sum())} of {_count(n, 'case')} flagged."]
+    if run.rate is not None:
+        expected = n * run.calibration.expected_rate(run.rate)
+        lines.append(f"If every one of them were normal, about {expected:.0f} would be flagged all the same.")
     return lines
 
 
-def metric_rows(evaluation: Evaluation | None) -> list[tuple[str, str, str, str]]:
+def metric_rows(metrics: Mapping[str, Any] | None) -> list[tuple[str, str, str, str]]:
     """Name, value, interval and meaning of each metric."""
-    if evaluation is None:
-        return []
     rows = []
-    for name, interval in evaluation.metrics.items():
-        label, meaning = _NAMES[name]
-        rows.append((label, "–" if interval.value is None else f"{interval.value:.3f}", _bounds(interval), meaning))
+    for name, values in ((metrics or {}).get("metrics") or {}).items():
+        found = interval(values)
+        text, bounds = value(found)
+        rows.append((label(name), text, bounds, _NAMES.get(name, ("", ""))[1]))
     return rows
 
 
-def finding_rows(evaluation: Evaluation | None) -> list[tuple[str, int, str, list[tuple[str, str]]]]:
+def finding_rows(metrics: Mapping[str, Any] | None) -> list[tuple[str, int, str, list[tuple[str, str]]]]:
     """Finding, cases, flagged, and value and interval of the sensitivity and of the AUROC against all normals."""
-    if evaluation is None:
-        return []
     return [
         (
             name,
-            found.cases,
-            "–" if found.flagged is None else str(found.flagged),
-            [_value(found.metrics.get(metric)) for metric in ("sensitivity", "auroc")],
+            found["cases"],
+            "–" if found["flagged"] is None else str(found["flagged"]),
+            [
+                value(interval(found["metrics"][metric])) if metric in found["metrics"] else ("–", "")
+                for metric in ("sensitivity", "auroc")
+            ],
         )
-        for name, found in evaluation.by_finding.items()
+        for name, found in ((metrics or {}).get("by_finding") or {}).items()
     ]
 
 
-def interval_note(evaluation: Evaluation | None) -> str:
+def interval_note(metrics: Mapping[str, Any] | None) -> str:
     """How the intervals were made."""
-    if evaluation is None:
+    if metrics is None:
         return ""
-    c = evaluation.counts
+    c, how = metrics["counts"], metrics["intervals"]
     cases = f"{c['cases']} cases ({c['normal']} normal, {c['abnormal']} abnormal)"
     own = c["patients"] == c["cases"]
     cases += "; each is taken as a patient of its own." if own else f" of {c['patients']} patients."
-    if not evaluation.replicates:
+    if not how["replicates"]:
         return cases
     return (
-        f"{cases} Intervals: {100 * evaluation.level:g} %, bootstrap over patients, {evaluation.replicates} resamples, "
-        f"seed {evaluation.seed}; exact bounds where the sample is perfect."
+        f"{cases} Intervals: {100 * how['level']:g} %, {how['method']}, {how['replicates']} resamples, "
+        f"seed {how['seed']}; exact bounds where the sample is perfect."
     )
 
 
@@ -126,7 +150,9 @@ def number(value: Any) -> str:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.4g}" if math.isfinite(value) else "–"
+    return str(value)
 
 
 def p_value(value: float) -> str:
@@ -147,10 +173,15 @@ def _complement(interval: Interval) -> Interval:
 def _bounds(interval: Interval) -> str:
     if interval.low is None or interval.high is None:
         return interval.reason or ""
-    return f"{interval.low:.3f}–{interval.high:.3f}"
+    return f"{_digits(interval.low)}–{_digits(interval.high)}"
 
 
-def _value(interval: Interval | None) -> tuple[str, str]:
-    if interval is None or interval.value is None:
-        return "–", ""
-    return f"{interval.value:.3f}", _bounds(interval)
+def value(found: Interval) -> tuple[str, str]:
+    """Value and interval as text; "–" and the reason where it is undefined."""
+    if found.value is None or not math.isfinite(found.value):
+        return "–", found.reason or ""
+    return _digits(found.value), _bounds(found)
+
+
+def _digits(number: float) -> str:
+    return f"{number:.3f}" if abs(number) < 10 else f"{number:.4g}"

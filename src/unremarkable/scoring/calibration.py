@@ -19,6 +19,9 @@ from unremarkable.errors import UsageError
 from unremarkable.scoring.checks import finite_scores
 from unremarkable.scoring.thresholds import ThresholdChoice
 
+#: share of the normals' pixels above `Calibration.map_low`
+MAP_RATE = 0.05
+
 
 def normals_needed(rate: float) -> int:
     """The fewest held-out normals that support a false-alarm rate: ceil(1 / rate) − 1.
@@ -38,7 +41,8 @@ class Calibration:
 
     Attributes:
         scores: `(n,)` ascending float64.
-        map_low: map value below which a heat map shows the bare image: the 95th percentile of the normals' pixels.
+        map_low: map value below which a heat map shows the bare image, and above which a pixel is flagged: the 95th
+            percentile of the normals' pixels, all held-out images counting alike.
         map_high: map value of the strongest colour: their 99.9th percentile.
     """
 
@@ -59,7 +63,7 @@ class Calibration:
             raise UsageError("calibration needs the scores of held-out normals, and there are none")
         if maps is None:
             return cls(values)
-        low, high = np.percentile(maps, (95, 99.9))
+        low, high = np.percentile(maps, (100 * (1 - MAP_RATE), 99.9))
         return cls(values, float(low), float(high))
 
     def __len__(self) -> int:

@@ -114,7 +114,7 @@ def choose_normals(dataset: Dataset, split: str, seed: int) -> Normals:
     if how == "published" and not published:
         raise UsageError(f"{dataset.root} has no published split; use --split 70/15/15 or --split none")
     if how not in ("published", "none"):
-        cases = tuple(split_cases(cases, _fractions(how), seed))
+        cases = tuple(split_cases(cases, parse_fractions(how), seed))
     normals = [case for case in cases if case.label in (NORMAL, None)]
     if how == "none":
         training, validation = normals, []
@@ -152,7 +152,7 @@ def test_cases(dataset: Dataset, split: str, seed: int) -> tuple[Case, ...]:
     cases = dataset.cases
     if split != "all":
         if not any(case.split for case in cases):
-            cases = tuple(split_cases(cases, _fractions("70/15/15"), seed))
+            cases = tuple(split_cases(cases, parse_fractions("70/15/15"), seed))
         wanted = "test" if split == "auto" else split
         cases = tuple(case for case in cases if case.split == wanted)
         if not cases:
@@ -206,7 +206,12 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _fractions(text: str) -> tuple[float, float, float]:
+def parse_fractions(text: str) -> tuple[float, float, float]:
+    """Shares of train, val and test from text such as "70/15/15"; they sum to 1.
+
+    Raises:
+        UsageError: it is not such.
+    """
     try:
         parts: Sequence[float] = [float(part) for part in text.split("/")]
     except ValueError:

@@ -1,0 +1,102 @@
+"""What a cell costs, and where its figures come from."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import unremarkable
+
+if TYPE_CHECKING:
+    from unremarkable.methods.base import Method
+
+_LIBRARIES = ("torch", "numpy", "scipy", "scikit-image", "pillow")
+
+
+def peak_memory_mb() -> float | None:
+    """The most memory that this process has held so far, in MiB; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1024**2 if sys.platform == "darwin" else peak / 1024
+
+
+def gpu_memory_mb() -> float | None:
+    """The most memory that tensors of this process have held on the GPU, in MiB; None without one."""
+    import torch
+
+    return torch.cuda.max_memory_allocated() / 1024**2 if torch.cuda.is_available() else None
+
+
+def size_of(method: Method) -> dict[str, int]:
+    """Numbers that training moves or that came pretrained ("parameters"), and those that fitting keeps ("buffers")."""
+    return {
+        "parameters": sum(value.numel() for value in method.parameters()),
+        "buffers": sum(value.numel() for value in method.buffers()),
+    }
+
+
+def flops(method: Method) -> int:
+    """Floating-point operations of scoring one image: those of convolutions, matrix products and attention.
+
+    A multiplication and its addition count as two, as `torch.utils.flop_counter` has it; papers often count them as
+    one. Distances to a memory bank, sorting and resizing are not counted.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    device = next((p.device for p in method.parameters()), torch.device("cpu"))
+    image = torch.full((1, method.channels, *method.size), 0.5, device=device)
+    method.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        method.predict(image)
+    return int(counter.get_total_flops())
+
+
+def provenance() -> dict[str, Any]:
+    """Version and commit of this package, libraries, machine and day."""
+    import torch
+
+    machine = f"{_processor()}, {os.cpu_count()} cores"
+    if torch.cuda.is_available():
+        machine += f", {torch.cuda.get_device_name()}"
+    return {
+        "unremarkable": unremarkable.__version__,
+        "commit": commit(),
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in _LIBRARIES},
+        "machine": machine,
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+    }
+
+
+def commit() -> str | None:
+    """The commit of the checkout that the package lies in, marked where files differ from it; None if it is in none."""
+    here = Path(unremarkable.__file__).resolve().parent
+    try:
+        # The package must be the repository's own: one that is merely installed inside a checkout is not its work.
+        known = subprocess.run(["git", "ls-files", "--error-unmatch", "__init__.py"], cwd=here, capture_output=True)
+        told = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=7", "--exclude=*"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+        )
+    except OSError:
+        return None
+    return told.stdout.strip() or None if known.returncode == 0 else None
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

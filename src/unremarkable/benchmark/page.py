@@ -1,0 +1,160 @@
+"""The benchmark as one HTML page that needs nothing else: tables, ROC curves, ranks, and every cell on its own."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from scipy.stats import rankdata
+
+from unremarkable.benchmark.estimates import Grid, Place
+from unremarkable.benchmark.store import DONE, ERROR, SCORES
+from unremarkable.benchmark.tables import NOTE, best, columns_of, costs, number, summary
+from unremarkable.evaluation.curves import Curve
+from unremarkable.evaluation.intervals import Interval
+from unremarkable.evaluation.repeats import friedman
+from unremarkable.explain.curves import Drawn, roc_figure
+from unremarkable.explain.ranks import critical_difference_figure
+from unremarkable.explain.scores import score_figure
+from unremarkable.explain.style import svg
+
+#: points at which the curves of several seeds are averaged
+_POINTS = 401
+
+
+def write_page(path: Path, grid: Grid, results: Sequence[Mapping[str, Any]]) -> None:
+    """Write the page of one benchmark, whole or not at all."""
+    environment = Environment(
+        loader=PackageLoader("unremarkable.benchmark"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    page = environment.get_template("benchmark.html.j2").render(
+        title=f"Benchmark: {len(grid.rows)} methods on {len(grid.columns)} data sets",
+        note=NOTE,
+        columns=[_column(grid, name) for name in grid.columns],
+        ranks=_ranks(grid),
+        cells=[_cell(result) for result in results],
+    )
+    beside = path.with_name(f".{path.name}.writing")
+    beside.write_text(page, encoding="utf-8")
+    beside.replace(path)
+
+
+def _column(grid: Grid, name: str) -> dict[str, Any]:
+    """One data set: its rows of figures, and the ROC curves of all methods."""
+    rows, columns = [], columns_of(grid, name)
+    places = [place for row in grid.rows if (place := grid.place(row, name)).blank != ""]
+    for place in places:
+        figures = []
+        for column in columns if place.cells else ():
+            found = place.metric(column.metric, column.point)
+            mean = found.mean if found else None
+            text, _, bounds = number(found).partition(" (")
+            figures.append((text, bounds.rstrip(")"), mean is not None and round(mean, 3) == best(grid, name, column)))
+        rows.append({"name": place.row, "cells": summary(place), "figures": figures, "costs": costs(place)})
+    curves = {place.row: _mean_curve(place) for place in places if place.cells}
+    drawn = Markup(svg(roc_figure(curves), f"ROC curves on {name}")) if curves else None
+    return {"name": name, "headings": [column.heading for column in columns], "rows": rows, "roc": drawn}
+
+
+def _mean_curve(place: Place) -> Drawn:
+    """The ROC curve of a place; of several cells, the mean sensitivity at each false-positive rate (Fawcett 2006)."""
+    found = place.metric("auroc")
+    area = Interval(None, None, None, "undefined") if found is None else Interval(found.mean, found.low, found.high)
+    curves = [cell["curves"]["roc"] for cell in place.cells]
+    if len(curves) == 1:
+        x, y = np.array(curves[0]["x"]), np.array(curves[0]["y"])
+    else:
+        grid = np.linspace(0, 1, _POINTS)
+        mean = np.mean([np.interp(grid, curve["x"], curve["y"]) for curve in curves], axis=0)
+        x, y = np.append(0, grid), np.append(0, mean)
+    return Drawn(Curve(x, y, np.full(len(x), np.nan)), area)
+
+
+def _ranks(grid: Grid) -> dict[str, Any] | None:
+    """Average ranks by AUROC over the data sets that every method was tested on; None with nothing to rank."""
+    table, columns = rank_table(grid)
+    if table is None:
+        return None
+    names = [row for row in grid.rows if any(grid.place(row, column).cells for column in columns)]
+    text = f"Ranks by AUROC, averaged over {len(columns)} data sets ({', '.join(columns)}); 1 is best."
+    if len(names) < 3:  # Friedman's test compares three or more
+        ranks, critical = rankdata(-table, axis=1).mean(axis=0).tolist(), None
+    else:
+        test = friedman(table, names)
+        ranks, critical = list(test.mean_ranks), test.critical_difference
+        if test.p_value is not None:
+            text += f" Friedman's test: p = {test.p_value:.3g}; a bar joins what Nemenyi's test does not tell apart."
+    figure = critical_difference_figure(names, ranks, critical)
+    return {"figure": Markup(svg(figure, "Average ranks")), "text": text}
+
+
+def rank_table(grid: Grid) -> tuple[np.ndarray[Any, np.dtype[np.float64]] | None, list[str]]:
+    """Mean AUROC `(data sets, methods)` where every method that ran at all has one, and the names of those data sets.
+
+    None where fewer than two methods or data sets are left.
+    """
+    rows = [row for row in grid.rows if any(grid.place(row, column).cells for column in grid.columns)]
+    found, names = [], []
+    for column in grid.columns:
+        means = [grid.place(row, column).metric("auroc") for row in rows]
+        known = [one.mean for one in means if one is not None and one.mean is not None]
+        if len(known) == len(rows):
+            found.append(known)
+            names.append(column)
+    return (np.array(found), names) if len(found) > 1 and len(rows) > 1 else (None, names)
+
+
+def _cell(result: Mapping[str, Any]) -> dict[str, Any]:
+    """One cell for its drill-down."""
+    cell = result["cell"]
+    fold = "" if cell["fold"] is None else f", fold {cell['fold'] + 1}"
+    shared = {
+        "title": f"{result['row']} on {result['column']}, seed {cell['seed']}{fold}",
+        "done": result["status"] == DONE,
+        "settings": {**cell["settings"], **cell["options"]},
+    }
+    if result["status"] != DONE:
+        trace = result["folder"] / ERROR
+        return shared | {"error": result["error"], "trace": trace.read_text("utf-8") if trace.exists() else ""}
+    metrics = [
+        (point, name, Interval(one["value"], one["low"], one["high"], one.get("reason")))
+        for point, values in result["metrics"].items()
+        for name, one in values.items()
+    ]
+    return shared | {
+        "selection": result["selection"],
+        "notes": result["notes"],
+        "failures": result["failures"],
+        "plan": result["plan"],
+        "metrics": [(point, name.replace("_", " "), _text(interval)) for point, name, interval in metrics],
+        "points": {name: point["description"] for name, point in result["operating_points"].items()},
+        "histogram": Markup(svg(_histogram(result), f"Scores of {shared['title']}")),
+        "cost": {key: value for key, value in result["cost"].items() if value is not None},
+        "provenance": result["provenance"],
+    }
+
+
+def _histogram(result: Mapping[str, Any]) -> Figure:
+    with (result["folder"] / SCORES).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    point = result["operating_points"].get("normals")
+    return score_figure(
+        [float(row["score"]) for row in rows],
+        [int(row["label"]) for row in rows],
+        result["calibration"],
+        point["value"] if point else None,
+    )
+
+
+def _text(interval: Interval) -> str:
+    if interval.value is None:
+        return f"undefined: {interval.reason}"
+    if interval.low is None or interval.high is None:
+        return f"{interval.value:.3f}"
+    return f"{interval.value:.3f} ({interval.low:.3f}–{interval.high:.3f})"

@@ -1,0 +1,145 @@
+"""How faithfully a method that reconstructs gives back normal images: SSIM, PSNR, L1 and a perceptual distance.
+
+On normal cases alone: an abnormal image is not meant to come back. Images are compared as the method saw them, at its
+input size, and as the 8-bit pictures that scoring keeps; that rounding adds at most 1/255 to L1 and shows in PSNR only
+above some 50 dB. Of a volume, the slice that gave its score is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unremarkable.errors import UsageError
+from unremarkable.evaluation.case_weights import case_weights, interval_of
+from unremarkable.evaluation.intervals import Interval
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PERCEPTUAL = "perceptual_efficientnet_lite0"
+#: the window of SSIM: Gaussian of 1.5 pixels, cut at 11 × 11 (Wang et al. 2004)
+_WINDOW = 11
+REASONS = {
+    "ssim": f"needs normal images of {_WINDOW} × {_WINDOW} pixels or more",
+    "psnr": "a reconstruction equals its image, so the ratio is infinite",
+    "l1": "needs normal images",
+}
+
+
+def ssim(image: NDArray[np.uint8], reconstruction: NDArray[np.uint8]) -> float:
+    """Structural similarity (Wang et al. 2004, eq. 13) with a Gaussian window of 1.5 pixels, 1 for equal images.
+
+    Colour channels are averaged; NaN for images smaller than the window.
+
+    Args:
+        image: `(H, W)` or `(H, W, 3)`.
+        reconstruction: same shape.
+    """
+    from skimage.metrics import structural_similarity
+
+    if min(image.shape[:2]) < _WINDOW:
+        return float("nan")
+    return float(
+        structural_similarity(
+            *_unit(image, reconstruction),
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            data_range=1.0,
+            channel_axis=-1 if image.ndim == 3 else None,
+        )
+    )
+
+
+def psnr(image: NDArray[np.uint8], reconstruction: NDArray[np.uint8]) -> float:
+    """Peak signal-to-noise ratio in dB, 10 log10(1 / mean squared error) of values in [0, 1]; NaN for equal images."""
+    first, second = _unit(image, reconstruction)
+    error = float(np.mean((first - second) ** 2))
+    return -10 * float(np.log10(error)) if error else float("nan")
+
+
+def l1(image: NDArray[np.uint8], reconstruction: NDArray[np.uint8]) -> float:
+    """Mean absolute difference of values in [0, 1]."""
+    first, second = _unit(image, reconstruction)
+    return float(np.abs(first - second).mean())
+
+
+class PerceptualDistance:
+    """Squared distance of unit-length features, averaged over places and summed over the stages of a backbone.
+
+    The form of Zhang et al. 2018 (eq. 1) with every channel weighing the same. It is not LPIPS, whose AlexNet, VGG or
+    SqueezeNet features and fitted weights it has not; figures of the two do not compare.
+
+    Raises:
+        UsageError: the backbone's weights are not on this machine.
+    """
+
+    def __init__(self) -> None:
+        from unremarkable.networks.backbones import Backbone
+
+        self._backbone = Backbone("efficientnet-lite0").eval()
+        self._backbone.load_pretrained()
+
+    def __call__(self, image: NDArray[np.uint8], reconstruction: NDArray[np.uint8]) -> float:
+        """The distance of two images `(H, W)` or `(H, W, 3)`."""
+        import torch
+
+        total = 0.0
+        with torch.inference_mode():
+            for features in self._backbone(torch.cat([_tensor(image), _tensor(reconstruction)])):
+                unit = torch.nn.functional.normalize(features, dim=1, eps=1e-10)
+                total += float((unit[0] - unit[1]).square().sum(dim=0).mean())
+        return total
+
+
+@dataclass
+class Fidelity:
+    """Gathers the fidelity of normal cases as they are scored; nothing but numbers is kept."""
+
+    groups: list[str] = field(default_factory=list)
+    values: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in REASONS})
+    _distance: PerceptualDistance | None = None
+    _missing: str = ""
+
+    def add(self, image: NDArray[np.uint8], reconstruction: NDArray[np.uint8], group: str) -> None:
+        """Take one normal case of a patient; shapes as for `ssim`."""
+        self.groups.append(group)
+        for name, measure in (("ssim", ssim), ("psnr", psnr), ("l1", l1)):
+            self.values[name].append(measure(image, reconstruction))
+        if self._distance is None and not self._missing:
+            try:
+                self._distance = PerceptualDistance()
+            except UsageError as error:
+                self._missing = str(error)
+        if self._distance is not None:
+            self.values.setdefault(PERCEPTUAL, []).append(self._distance(image, reconstruction))
+
+    def metrics(self, *, replicates: int = 2000, seed: int = 0, level: float = 0.95) -> dict[str, Interval]:
+        """The mean of each over cases, with its interval over patients; empty without any case."""
+        if not self.groups:
+            return {}
+        weights = list(case_weights(self.groups, np.zeros(len(self.groups), bool), replicates, seed))
+        found = {name: _mean(name, values, weights, level) for name, values in self.values.items()}
+        return found | ({PERCEPTUAL: Interval(None, None, None, self._missing)} if self._missing else {})
+
+
+def _mean(name: str, values: Sequence[float], weights: Sequence[NDArray[np.float32]], level: float) -> Interval:
+    each = np.array(values)
+    drawn = np.concatenate([block @ each / block.sum(axis=1) for block in weights]) if weights else ()
+    return interval_of(float(each.mean()), drawn, level, REASONS.get(name, ""))
+
+
+def _unit(*images: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
+    return [image.astype(np.float64) / 255 for image in images]
+
+
+def _tensor(image: NDArray[np.uint8]) -> Tensor:
+    import torch
+
+    channels = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
+    return torch.from_numpy(np.ascontiguousarray(channels)).float()[None] / 255
