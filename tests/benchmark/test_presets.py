@@ -8,6 +8,7 @@ import pytest
 
 from unremarkable.benchmark.presets import Preset, preset_names, read_preset
 from unremarkable.benchmark.store import ABSENT, UNBUILT
+from unremarkable.datasets.catalog.registry import ENTRIES
 from unremarkable.errors import UsageError
 from unremarkable.methods.registry import make_options, method_class, method_names
 
@@ -34,6 +35,11 @@ def test_figures_are_shares_and_none_is_missing(preset: Preset) -> None:
         assert len(figures) == len(preset.methods)
         assert all(0 <= figure.value <= 1 for figure in figures if figure)
         assert all(figure.sd is None or 0 <= figure.sd < 0.05 for figure in figures if figure)
+
+
+@pytest.mark.parametrize("preset", ALL, ids=lambda preset: preset.name)
+def test_every_data_set_is_one_of_the_catalogue(preset: Preset) -> None:
+    assert {data.name for data in preset.data if data.name} <= set(ENTRIES)
 
 
 @pytest.mark.parametrize("preset", ALL, ids=lambda preset: preset.name)

@@ -142,7 +142,7 @@ def archive() -> bytes:
         ("a.gif", b"GIF89a", "GIF"),
         ("a.nrrd", b"NRRD0004\n", "NRRD"),
         ("a.png", b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
-        ("a.nii.gz", gzip.compress(b"hello"), "gzip"),
+        ("a.nii.gz", gzip.compress(b"hello", mtime=0), "gzip"),
         ("a.pkl", b"\x80\x04\x95", "pickle"),
     ],
 )

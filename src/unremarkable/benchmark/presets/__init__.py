@@ -66,10 +66,10 @@ class Preset:
     published: Mapping[tuple[str, str], tuple[Figure | None, ...]] = field(default_factory=dict)
 
     def at_hand(self, root: Path) -> tuple[tuple[MethodEntry, ...], tuple[DataEntry, ...]]:
-        """The methods that are built, and the data sets that lie in `root`."""
+        """The methods that are built, and the data sets that lie in `root`, read as the catalogue reads them."""
         built = set(method_names())
-        found = dict.fromkeys(folder for data in self.data if (folder := data.folder(root)))
-        entries = tuple(DataEntry(folder.name, str(folder)) for folder in found)
+        found = {folder: data.name for data in self.data if (folder := data.folder(root))}
+        entries = tuple(DataEntry(folder.name, f"{name}:{folder}") for folder, name in found.items())
         return tuple(entry for entry in self.methods if entry.method in built), entries
 
     def gaps(self, root: Path) -> list[tuple[str, str, str]]:
