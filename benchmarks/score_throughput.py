@@ -3,7 +3,7 @@
 End to end: decode, preprocess, forward, map, write heat maps, table and page, for the chest X-ray test set with knn.
 The two alternate, so that a machine whose speed drifts treats them alike; the medians are compared.
 
-python benchmarks/score_throughput.py [--rounds 3] [--record]
+python benchmarks/score_throughput.py [--rounds 3] [--precision 32] [--record]
 """
 
 from __future__ import annotations
@@ -31,13 +31,15 @@ def main() -> None:
     """Fit once, then time both in turn."""
     arguments = parser(__doc__ or "")
     arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--precision", default="auto", help="auto, 32 or bf16; of both")
+    arguments.add_argument("--name", default="score-throughput")
     chosen = arguments.parse_args()
     dataset = find_dataset(data_folder() / "chest-xray-pneumonia")
-    detector = Detector("knn").fit(dataset)
+    detector = Detector("knn", precision=chosen.precision).fit(dataset)
     cases = dataset.select(split="test")
     images = torch.from_numpy(np.array(pack(cases, detector.preprocess_).images))
     backbone = detector.method_.backbone
-    machine = resolve(TrainSettings())
+    machine = resolve(TrainSettings(precision=chosen.precision))
     bare, whole = [], []
     for round_ in range(chosen.rounds + 1):  # the first warms up and is not counted
         started = time.perf_counter()
@@ -59,7 +61,7 @@ def main() -> None:
         ("ratio", f"{ratio:.0%}", ""),
     ]
     text = f"{len(cases)} images, batch {BATCH}, {chosen.rounds} rounds; both in {machine.precision}.\n\n"
-    publish("score-throughput", text + markdown(("", "images/s, median", "range"), rows), record=chosen.record)
+    publish(chosen.name, text + markdown(("", "images/s, median", "range"), rows), record=chosen.record)
 
 
 if __name__ == "__main__":
