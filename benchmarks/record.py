@@ -23,11 +23,14 @@ def data_folder() -> Path:
 
 
 def commit() -> str:
-    """The commit that is measured, marked where the work tree differs from it."""
-    told = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return told.stdout.strip() or "unknown"
+    """The commit that is measured, marked where the work tree differs from it in more than results."""
+
+    def git(*arguments: str) -> str:
+        told = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+        return told.stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results")
+    return (git("describe", "--always") or "unknown") + ("-dirty" if changed else "")
 
 
 #: read before anything is measured: a long run must not name a commit that came while it ran

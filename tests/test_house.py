@@ -28,6 +28,7 @@ ROOMS = (
     "networks",
     "datasets",
     "imaging",
+    "files",
     "errors",
 )
 MODULES = sorted(SOURCE.rglob("*.py"))

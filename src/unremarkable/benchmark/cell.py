@@ -15,13 +15,16 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from unremarkable.benchmark.cells import Cell, command
 from unremarkable.benchmark.store import DONE, ERROR, RESULT, SCORES, lock
+from unremarkable.datasets.case import ABNORMAL
 from unremarkable.errors import UnremarkableError
+from unremarkable.files import to_json
 
 #: what the process leaves where the cell failed
 REASON = "reason.txt"
@@ -48,7 +51,7 @@ def main(spec: Path) -> int:
             (work / ERROR).write_text(traceback.format_exc(), encoding="utf-8")
             return 1
         result["provenance"] |= values["provenance"]
-        (made / RESULT).write_text(json.dumps(_plain(result), indent=1, allow_nan=False), encoding="utf-8")
+        (made / RESULT).write_text(to_json(result), encoding="utf-8")
     return 0
 
 
@@ -68,9 +71,11 @@ def run_cell(cell: Cell, work: Path, made: Path) -> dict[str, Any]:
     dataset, other = cell.data.open(), cell.test.open() if cell.test else None
     protocol = Protocol(cell.protocol, cell.deduplicate)
     cases = (*dataset.cases, *(other.cases if other else ()))
-    parts = apply_protocol(protocol, dataset, cell.fold, other, content(cases) if cell.deduplicate else None)
-
     detector = Detector(cell.method, seed=cell.seed, device=cell.device, **cell.settings, **cell.options)
+    digests = content(cases) if cell.deduplicate else None
+    supervised = detector.options.needs_labels
+    parts = apply_protocol(protocol, dataset, cell.fold, other, digests, labelled=supervised)
+
     resumed = (work / "fit" / "checkpoint.pt").exists()
     began = time.perf_counter()
     detector.fit(parts.learning, split="published", run=work / "fit", progress=True)
@@ -79,13 +84,14 @@ def run_cell(cell: Cell, work: Path, made: Path) -> dict[str, Any]:
         epochs = [epoch.seconds for phase in detector.history_.phases for epoch in phase.epochs]
         fit_seconds = max(fit_seconds, sum(epochs))
 
+    root = (other or dataset).root
     rows, failures, score_seconds = [], [], 0.0
     began = time.perf_counter()
     annotated = any(case.masks or case.boxes for case in parts.test)
     with Localisation(detector.preprocess_, detector.calibration_.map_low, annotated=annotated) as localisation:
         for row in detector.stream(parts.test):
             if isinstance(row, InputError):
-                failures.append([_below(row.source, cell), row.reason])
+                failures.append([_below(row.source, root), row.reason])
                 continue
             score_seconds += time.perf_counter() - began
             localisation.add(row)
@@ -93,8 +99,8 @@ def run_cell(cell: Cell, work: Path, made: Path) -> dict[str, Any]:
             began = time.perf_counter()
         found = localisation.to_dict() or {}
     images = sum(len(row.slice_scores) for row in rows)
-    _write_scores(made / SCORES, rows, cell)
-    plan = replace(detector.plan_, selection=f"{parts.selection}: {len(parts.learning.cases)} normals")
+    _write_scores(made / SCORES, rows, root)
+    plan = replace(detector.plan_, selection=f"{parts.selection}: {_count(parts.learning.cases)}")
     return {
         "format": 1,
         "status": DONE,
@@ -122,7 +128,13 @@ def run_cell(cell: Cell, work: Path, made: Path) -> dict[str, Any]:
     }
 
 
-def _write_scores(path: Path, rows: list[Any], cell: Cell) -> None:
+def _count(cases: Sequence[Any]) -> str:
+    """How many normals a method learnt from, and abnormal cases where it had any."""
+    abnormal = sum(case.label == ABNORMAL for case in cases)
+    return f"{len(cases) - abnormal} normals" + (f" and {abnormal} abnormal cases" if abnormal else "")
+
+
+def _write_scores(path: Path, rows: list[Any], root: Path) -> None:
     """The score of each test case, by its path below the data set, so that cells can be compared case by case."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
@@ -131,7 +143,7 @@ def _write_scores(path: Path, rows: list[Any], cell: Cell) -> None:
             case = row.case
             writer.writerow(
                 {
-                    "path": _below(case.path, cell),
+                    "path": _below(case.path, root),
                     "label": case.label,
                     "finding": case.finding,
                     "patient": case.patient or case.study,
@@ -142,18 +154,8 @@ def _write_scores(path: Path, rows: list[Any], cell: Cell) -> None:
             )
 
 
-def _below(path: str, cell: Cell) -> str:
-    root = Path((cell.test or cell.data).path)
+def _below(path: str, root: Path) -> str:
     return Path(path).relative_to(root).as_posix() if Path(path).is_relative_to(root) else path
-
-
-def _plain(value: Any) -> Any:
-    """What JSON has no word for becomes null."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and (value != value or abs(value) == float("inf")) else value
 
 
 def _end_with_parent() -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from unremarkable.benchmark.estimates import Grid, read_grid
 from unremarkable.benchmark.published import results_page
 from unremarkable.benchmark.store import Store
 from unremarkable.benchmark.tables import cells_csv, latex, markdown, table_csv
+from unremarkable.files import whole_file
 
 
 def write_tables(store: Store) -> Grid:
@@ -43,6 +43,5 @@ def write_results(target: Path, runs: list[Path]) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    with whole_file(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")

@@ -13,17 +13,38 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
-from unremarkable.benchmark.estimates import Grid, Place
+from unremarkable.benchmark.estimates import POINTS, RANKING, Grid, Place
 from unremarkable.benchmark.store import DONE, ERROR, SCORES
-from unremarkable.benchmark.tables import NOTE, best, columns_of, costs, number, summary
+from unremarkable.benchmark.tables import NOTE, SEEDS, best, columns_of, costs, number, summary
 from unremarkable.evaluation.curves import Curve
 from unremarkable.evaluation.intervals import Interval
+from unremarkable.evaluation.names import label
 from unremarkable.evaluation.repeats import friedman
 from unremarkable.explain.curves import Drawn, roc_figure
 from unremarkable.explain.ranks import critical_difference_figure
 from unremarkable.explain.scores import score_figure
 from unremarkable.explain.style import svg
+from unremarkable.files import whole_file
 
+#: what the figures of a cell are grouped by, in order
+_GROUPS = {
+    "scores": "Scores alone",
+    "normals": "At the threshold from the calibration normals",
+    "best-f1": "At the threshold of the best F1, chosen on the test labels",
+    "pixel": "Pixels",
+    "lesion": "Lesions",
+    "reconstruction": "Reconstruction of normals",
+}
+_COSTS = {
+    "fit_seconds": ("fit", "{:,.1f} s"),
+    "score_seconds": ("scoring", "{:,.1f} s"),
+    "images_per_second": ("images per second", "{:,.1f}"),
+    "peak_memory_mb": ("peak memory", "{:,.0f} MiB"),
+    "gpu_memory_mb": ("GPU memory", "{:,.0f} MiB"),
+    "parameters": ("parameters", "{:,}"),
+    "buffers": ("kept by fitting", "{:,} values"),
+    "flops": ("FLOPs an image", "{:,}"),
+}
 #: points at which the curves of several seeds are averaged
 _POINTS = 401
 
@@ -40,9 +61,8 @@ def write_page(path: Path, grid: Grid, results: Sequence[Mapping[str, Any]]) -> 
         ranks=_ranks(grid),
         cells=[_cell(result) for result in results],
     )
-    beside = path.with_name(f".{path.name}.writing")
-    beside.write_text(page, encoding="utf-8")
-    beside.replace(path)
+    with whole_file(path) as unfinished:
+        unfinished.write_text(page, encoding="utf-8")
 
 
 def _column(grid: Grid, name: str) -> dict[str, Any]:
@@ -59,7 +79,8 @@ def _column(grid: Grid, name: str) -> dict[str, Any]:
         rows.append({"name": place.row, "cells": summary(place), "figures": figures, "costs": costs(place)})
     curves = {place.row: _mean_curve(place) for place in places if place.cells}
     drawn = Markup(svg(roc_figure(curves), f"ROC curves on {name}")) if curves else None
-    return {"name": name, "headings": [column.heading for column in columns], "rows": rows, "roc": drawn}
+    headings = [SEEDS, *(column.heading.replace(" %", "\u00a0%") for column in columns)]
+    return {"name": name, "headings": headings, "rows": rows, "roc": drawn}
 
 
 def _mean_curve(place: Place) -> Drawn:
@@ -122,22 +143,31 @@ def _cell(result: Mapping[str, Any]) -> dict[str, Any]:
     if result["status"] != DONE:
         trace = result["folder"] / ERROR
         return shared | {"error": result["error"], "trace": trace.read_text("utf-8") if trace.exists() else ""}
-    metrics = [
-        (point, name, Interval(one["value"], one["low"], one["high"], one.get("reason")))
-        for point, values in result["metrics"].items()
-        for name, one in values.items()
-    ]
     return shared | {
         "selection": result["selection"],
         "notes": result["notes"],
         "failures": result["failures"],
         "plan": result["plan"],
-        "metrics": [(point, name.replace("_", " "), _text(interval)) for point, name, interval in metrics],
-        "points": {name: point["description"] for name, point in result["operating_points"].items()},
+        "groups": _groups(result),
         "histogram": Markup(svg(_histogram(result), f"Scores of {shared['title']}")),
-        "cost": {key: value for key, value in result["cost"].items() if value is not None},
+        "cost": [
+            (name, form.format(value))
+            for key, (name, form) in _COSTS.items()
+            if (value := result["cost"].get(key)) is not None
+        ],
         "provenance": result["provenance"],
     }
+
+
+def _groups(result: Mapping[str, Any]) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """Heading, note, and names and values of the figures; those that need no verdict stand in a group of their own."""
+    found: dict[str, dict[str, str]] = {group: {} for group in _GROUPS}
+    for point, values in result["metrics"].items():
+        for key, one in values.items():
+            group = "scores" if key in RANKING and point in POINTS else point
+            found[group][label(key)] = _text(Interval(one["value"], one["low"], one["high"], one.get("reason")))
+    notes = {point: about["description"] for point, about in result["operating_points"].items()}
+    return [(_GROUPS[group], notes.get(group, ""), list(rows.items())) for group, rows in found.items() if rows]
 
 
 def _histogram(result: Mapping[str, Any]) -> Figure:

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from unremarkable.errors import UsageError
+from unremarkable.files import whole_file
 
 FORMAT = 1
 MARK = "benchmark.json"
@@ -136,6 +136,5 @@ def lock(descriptor: int, *, wait: bool) -> bool:
 
 
 def _write(path: Path, values: Any) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(values, indent=1), encoding="utf-8")
-    beside.replace(path)
+    with whole_file(path) as unfinished:
+        unfinished.write_text(json.dumps(values, indent=1), encoding="utf-8")

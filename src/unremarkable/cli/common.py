@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -73,17 +72,9 @@ def interval_text(interval: Interval) -> str:
 
 def print_json(content: Any) -> None:
     """One JSON document on stdout; numbers that JSON has no words for become null."""
-    print(json.dumps(_plain(content), indent=1, allow_nan=False))
+    from unremarkable.files import to_json
 
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if (isinstance(value, float) and value != value) or value in (float("inf"), float("-inf")):
-        return None
-    return value if isinstance(value, str | int | float | bool | type(None)) else str(value)
+    print(to_json(content))
 
 
 def open_data(

@@ -64,7 +64,7 @@ def robustness(
 ) -> None:
     """Measure what simulated artefacts do to a model: AUROC, false alarms, and the shift of the normals' scores."""
     from unremarkable.benchmark.disturb import conditions
-    from unremarkable.benchmark.folder import check_folder
+    from unremarkable.files import check_folder
 
     if output is not None:
         check_folder(output, MARK, overwrite=overwrite)
@@ -110,8 +110,8 @@ def _write(output: Path, detector: Detector, cases: tuple[Case, ...], result: Ro
     import csv
     import json
 
-    from unremarkable.benchmark.folder import whole_folder
     from unremarkable.benchmark.robustness_figures import artefact_figure, robustness_figure
+    from unremarkable.files import whole_folder
 
     failed = {path for path, _ in result.failures}
     shown = min((case for case in cases if case.path not in failed), key=lambda case: (case.label, case.path))

@@ -72,7 +72,7 @@ def select(
     as_json: Json = False,
 ) -> None:
     """Choose among methods, options or epochs by three criteria that need no anomaly label."""
-    from unremarkable.benchmark.folder import check_folder
+    from unremarkable.files import check_folder
 
     if output is not None:
         check_folder(output, MARK, overwrite=overwrite)
@@ -137,8 +137,8 @@ def _write(output: Path, selection: Selection, judged: Oracle | None, overwrite:
     import csv
     import json
 
-    from unremarkable.benchmark.folder import whole_folder
     from unremarkable.benchmark.selection_figure import selection_figure
+    from unremarkable.files import whole_folder
 
     with whole_folder(output, MARK, overwrite=overwrite) as folder:
         (folder / MARK).write_text(json.dumps(selection.to_dict(), indent=1), encoding="utf-8")

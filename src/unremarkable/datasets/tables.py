@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from unremarkable.errors import UsageError, unknown_name
+from unremarkable.files import whole_file
 
 _PARQUET = frozenset({".parquet", ".pq"})
 SUFFIXES = frozenset({".csv", ".tsv"}) | _PARQUET
@@ -46,22 +45,23 @@ def write_rows(path: Path, rows: list[Row], header: list[str]) -> None:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise unknown_name("manifest suffix", path.suffix, SUFFIXES)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if suffix in _PARQUET:
-            _pandas().DataFrame(rows, columns=header).to_parquet(partial, index=False)
-        else:
-            with partial.open("w", encoding="utf-8", newline="") as file:
-                writer = csv.DictWriter(file, header, delimiter="\t" if suffix == ".tsv" else ",", lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)
-        partial.replace(path)
+        with whole_file(path) as unfinished:
+            _write(unfinished, rows, header)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()
+
+
+def _write(path: Path, rows: list[Row], header: list[str]) -> None:
+    suffix = path.suffix.lower()
+    if suffix in _PARQUET:
+        _pandas().DataFrame(rows, columns=header).to_parquet(path, index=False)
+        return
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, header, delimiter="\t" if suffix == ".tsv" else ",", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _read_text(path: Path) -> list[Row]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unremarkable.errors import UsageError
+from unremarkable.files import whole_file
 from unremarkable.imaging.image import Image
 from unremarkable.imaging.preprocess import Preprocess, resize
 
@@ -84,14 +85,9 @@ def save_nifti(image: Image, path: str | os.PathLike[str]) -> None:
         zooms = (*image.spacing[::-1], 1.0)[:3]
         nifti.header.set_zooms(zooms if voxels.ndim == 3 else (*zooms, 1.0))
     nifti.header.set_xyzt_units("mm")
-    # Compressed or not goes by the suffix, so the unfinished file has it, too.
-    unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
     try:
-        try:
-            nibabel.save(nifti, unfinished)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with whole_file(path) as unfinished:
+            nibabel.save(nifti, unfinished)  # compressed or not, as the suffix says
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({error.strerror or error})") from None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unremarkable.datasets.case import Case
-from unremarkable.errors import UsageError
+from unremarkable.files import check_folder, whole_folder
 from unremarkable.imaging.image import Image
 from unremarkable.imaging.preprocess import Preprocess
 
@@ -77,6 +76,8 @@ class CaseScore:
         }
 
 
+#: the table that each folder of scores holds
+TABLE = "scores.csv"
 #: columns of `scores.csv` and `to_frame()`, in order
 COLUMNS = ("path", "score", "p_value", "flagged", "slices", "top_slice", "label", "finding", "patient", "error")
 
@@ -137,26 +138,18 @@ class ScoreWriter:
         maps: Maps = "overlay",
         overwrite: bool = False,
     ) -> None:
-        if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
-            raise UsageError(f"{folder} exists already; name a new folder, or remove it first")
-        if folder.exists() and overwrite and not (folder / "scores.csv").is_file():
-            raise UsageError(f"{folder} was not written by score or evaluate, and is left alone; name another folder")
+        check_folder(folder, TABLE, overwrite=overwrite)
         self.folder = folder
-        self._work = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
+        self._whole = whole_folder(folder, TABLE, overwrite=overwrite)
         self._preprocess, self._range, self._maps = preprocess, map_range, maps
         self._names = _short_names(paths)
 
     def __enter__(self) -> ScoreWriter:
-        self._work.mkdir(parents=True)
+        self._work = self._whole.__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            shutil.rmtree(self._work, ignore_errors=True)
-            return
-        if self.folder.is_dir():
-            shutil.rmtree(self.folder)
-        self._work.rename(self.folder)
+    def __exit__(self, *error: Any) -> None:
+        self._whole.__exit__(*error)
 
     def path(self, name: str) -> Path:
         """Where to write another file that belongs into the folder."""
@@ -164,7 +157,7 @@ class ScoreWriter:
 
     def write_table(self, records: Sequence[dict[str, Any]], failures: Sequence[tuple[str, str]]) -> None:
         """Write `scores.csv`: one record a case, then the cases that could not be scored, with their error."""
-        with (self._work / "scores.csv").open("w", newline="", encoding="utf-8") as file:
+        with (self._work / TABLE).open("w", newline="", encoding="utf-8") as file:
             rows = csv.DictWriter(file, COLUMNS)
             rows.writeheader()
             rows.writerows(records)

@@ -1,0 +1,34 @@
+"""One cell, run in this process."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+
+from unremarkable.benchmark.cell import run_cell
+from unremarkable.benchmark.cells import make_cells
+from unremarkable.benchmark.matrix import DataEntry, MethodEntry
+from unremarkable.benchmark.protocol import Protocol
+from unremarkable.datasets.phantom import make_phantom_dataset
+
+
+@pytest.mark.parametrize("prefix", ["", "kermany-chest-xray:"], ids=["folder", "catalogue"])
+def test_cases_are_named_below_the_data_set(prefix: str, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    make_phantom_dataset(data, n_train=12, n_test_normal=4, n_test_abnormal=4, size=32, seed=0)
+    shutil.rmtree(data / "test/masks")
+    for folder in sorted(data.glob("*/*")):
+        folder.rename(folder.with_name("NORMAL" if folder.name == "normal" else "PNEUMONIA"))
+    shutil.copytree(data / "test/PNEUMONIA", data / "train/PNEUMONIA")
+    entry = DataEntry("a", f"{prefix}{data}")
+    cell = make_cells([MethodEntry("knn", "knn", {"size": 32})], [entry], [0], Protocol())[0]
+    for name in ("work", "made"):
+        (tmp_path / name).mkdir()
+    result = run_cell(cell, tmp_path / "work", tmp_path / "made")
+    assert result["counts"]["cases"] == 8
+    with (tmp_path / "made/scores.csv").open(encoding="utf-8") as file:
+        paths = [row["path"] for row in csv.DictReader(file)]
+    assert all(path.startswith("test/") for path in paths), paths
