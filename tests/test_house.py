@@ -20,6 +20,7 @@ ROOMS = (
     "benchmark",
     "explain",
     "evaluation",
+    "ensemble",
     "detector",
     "model_folder",
     "scoring",

@@ -26,8 +26,9 @@ from unremarkable.scoring.calibration import Calibration, normals_needed
 from unremarkable.scoring.scorer import BATCH, Predictor, Scorer, calibrate
 from unremarkable.scoring.scores import CaseScore, Scores
 from unremarkable.training.history import History
+from unremarkable.training.labelled import Division, choose_labelled, divide_cases, images_of, labels_of
 from unremarkable.training.machine import resolve
-from unremarkable.training.plan import Normals, Plan, choose_normals, divide
+from unremarkable.training.plan import Normals, Plan, choose_normals
 from unremarkable.training.settings import Augment, TrainSettings
 
 Data = str | Path | Sequence[str | Path] | Dataset
@@ -100,45 +101,54 @@ class Detector:
         """Learn from the normals of `data`, holding a share of them out for calibration.
 
         Args:
-            data: a folder, manifest, NPZ file or list of files, or what `find_dataset` made of one; abnormal and test
-                cases in it are not used.
+            data: a folder, manifest, NPZ file or list of files, or what `find_dataset` made of one; test cases in it
+                are not used, nor are abnormal ones but by methods that need labels.
             split: which normals ("auto", "published", "none", "70/15/15"); see `training.plan.choose_normals`.
             rate: a false-alarm rate that scoring must be able to offer; refused at once if the normals are too few.
             run: folder for checkpoints and logs; a fit that was interrupted goes on from there.
             on_plan: called with the plan before training starts.
 
         Raises:
-            UsageError: no data, no normals, too few of them for `rate`, weights missing.
+            UsageError: no data, no normals, too few of them for `rate`, no labels for a method that needs them, weights
+                missing.
         """
         reuse_memory()
         dataset = data if isinstance(data, Dataset) else find_dataset(data)
-        normals = choose_normals(dataset, split, self.seed)
+        chosen: Normals
+        if self.options.needs_labels:
+            chosen = choose_labelled(dataset, split, self.seed, self.method)
+        else:
+            chosen = choose_normals(dataset, split, self.seed)
         cls = method_class(self.method)
         side = self.size or cls.default_size
-        self.preprocess_, reason = self._choose_preprocess(normals.training, (side, side))
+        self.preprocess_, reason = self._choose_preprocess(chosen.training, (side, side))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self.method_ = cls(self.options, self.preprocess_.size, self.preprocess_.channels)
         self.method_.prepare()
         phases = self.method_.phases()
 
-        packed = pack((*normals.training, *normals.validation), self.preprocess_, progress=progress)
-        stops_early = any(isinstance(phase, Phase) and phase.validate for phase in phases)
+        packed = pack(chosen.cases, self.preprocess_, progress=progress)
+        stops_early = any(phase.validate if isinstance(phase, Phase) else phase.held_out for phase in phases)
         needed = normals_needed(RATE if rate is None else rate)
-        parts = divide(normals, packed, needed, stops_early=stops_early, seed=self.seed, insist=rate is not None)
+        division = divide_cases(
+            chosen, packed, needed, stops_early=stops_early, seed=self.seed, insist=rate is not None
+        )
         settings = TrainSettings(
             seed=self.seed,
             device=self.device,
             precision=self.precision,
             augment=Augment() if self.augment else None,
         )
-        self.plan_ = self._make_plan(normals, parts, packed, phases, settings, reason)
+        training, validation = (images_of(chosen, packed, division.parts[name]) for name in ("training", "validation"))
+        self.plan_ = self._make_plan(chosen, division, packed, phases, settings, reason)
         if on_plan is not None:
             on_plan(self.plan_)
         from unremarkable.training.loop import train
 
-        training, validation = packed.of(parts["training"]), packed.of(parts["validation"])
         fingerprint = "-".join(str(digest) for digest in packed.digests)
+        if self.options.needs_labels:
+            fingerprint += str(labels_of(chosen).tolist())
         self.history_: History = train(
             self.method_,
             training,
@@ -147,11 +157,14 @@ class Detector:
             run=run,
             progress=progress,
         )
-        held = packed.of(parts["calibration"])
+        held = packed.of(division.parts["calibration"])
         batches = [held[np.arange(start, min(start + BATCH, len(held)))] for start in range(0, len(held), BATCH)]
         self.method_.eval()
         self.calibration_ = calibrate(self._predictor(), batches, packed.case_of[held.index])
-        self.manifest_ = make_manifest(dataset, packed, parts, split, self.seed)
+        self.manifest_ = make_manifest(dataset, packed, division.parts, split, self.seed)
+        if self.plan_.abnormal_training:
+            self.manifest_["labels"]["training"] = "learnt from, and gone by for early stopping"
+        self.manifest_["settled"] = self.method_.settled()
         return self
 
     def score(self, data: Data, *, rate: float | None = None, progress: bool = False) -> Scores:
@@ -266,8 +279,8 @@ class Detector:
 
     def _make_plan(
         self,
-        normals: Normals,
-        parts: dict[str, tuple[int, ...]],
+        chosen: Normals,
+        division: Division,
         packed: Packed,
         phases: Sequence[Any],
         settings: TrainSettings,
@@ -276,10 +289,11 @@ class Detector:
         from unremarkable.training.estimate import expected_seconds
 
         device, precision = resolve(settings)
-        validation = packed.of(parts["validation"])
-        training = packed.of(parts["training"])
+        parts = division.parts
+        training, validation = (images_of(chosen, packed, parts[name]) for name in ("training", "validation"))
+        abnormal = labels_of(chosen)
         smallest = 1 / (len(parts["calibration"]) + 1)
-        notes = list(normals.notes)
+        notes = [*chosen.notes, *division.notes, *self.method_.notes(len(training))]
         if packed.failures:
             notes.append(
                 f"{len(packed.failures)} images cannot be read and are left out; first: {packed.failures[0][1]}"
@@ -308,8 +322,10 @@ class Detector:
             augment=self.augment,
             seed=self.seed,
             expected_seconds=expected_seconds(self.method_, training, settings, validation or None),
-            selection=normals.selection,
+            selection=chosen.selection,
             notes=tuple(notes),
+            abnormal_training=int(abnormal[list(parts["training"])].sum()),
+            abnormal_validation=int(abnormal[list(parts["validation"])].sum()),
         )
 
     def _predictor(self) -> Predictor:

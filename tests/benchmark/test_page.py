@@ -47,6 +47,9 @@ def test_page(results: list[dict[str, Any]], tmp_path: Path) -> None:
     assert "Friedman" in page
     assert "1.33" in page, "mean rank of the first method: 1, 2, 1"
     assert page.count("<details") == 10
+    assert page.count("Sensitivity</th>") == 9, "once a cell, though both operating points rank alike"
+    assert "auroc" not in page
+    assert "best-f1" not in page
     assert "no &lt;memory&gt;" in page
     assert "<b>x</b>" not in page
     assert "<i>" not in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,32 @@ def test_no_patient_on_both_sides_and_only_normals_to_learn_from(text: str, publ
         assert not {case.patient for case in parts.learning} & {case.patient for case in parts.test}
         assert {case.label for case in parts.learning} == {0}
         assert {case.label for case in parts.test} == {0, 1}
+
+
+@pytest.mark.parametrize("text", ["published", "70/15/15", "kfold:5"])
+def test_methods_that_need_labels_learn_from_both_classes_and_from_no_test_patient(text: str) -> None:
+    protocol, data = Protocol(text), dataset(published=text == "published")
+    for fold in range(protocol.folds) if protocol.folds else (None,):
+        alone, both = (apply_protocol(protocol, data, fold, labelled=labelled) for labelled in (False, True))
+        assert both.test == alone.test
+        assert tuple(case for case in both.learning if not case.label) == tuple(alone.learning)
+        assert {case.label for case in both.learning} == {0, 1}
+        assert {case.split for case in both.learning} <= {"train", "val"}
+        assert not {case.patient for case in both.learning} & {case.patient for case in both.test}
+
+
+def test_one_class_tests_on_every_abnormal_case() -> None:
+    whole = dataset()
+    mixed = tuple(replace(case, label=1) if case.path == "/set/1-0.png" else case for case in whole.cases)
+    parts = apply_protocol(Protocol("one-class:60"), replace(whole, cases=mixed))
+    assert {case.path for case in parts.test if case.label} == {case.path for case in mixed if case.label}
+    assert {"/set/1-1.png", "/set/1-2.png"} <= {case.path for case in parts.test}, "normals of an abnormal patient"
+    assert {case.label for case in parts.learning} == {0}
+    assert len({case.patient for case in parts.learning}) == 11, "60 % of the 19 patients with normals alone"
+    assert len(parts.learning) + len(parts.test) == len(mixed)
+    for wrong in ("one-class:0", "one-class:100", "one-class:half"):
+        with pytest.raises(UsageError, match="one-class:60"):
+            Protocol(wrong)
 
 
 def test_every_case_is_tested_in_one_fold() -> None:
@@ -80,7 +107,7 @@ def test_copies_are_left_out_on_both_sides() -> None:
     parts = apply_protocol(Protocol(deduplicate=True), whole, digests=digests)
     assert [case.path for case in parts.learning] == ["train-1", "unreadable-2"]
     assert [case.path for case in parts.test] == ["test-1", "test-2", "unreadable-1"]
-    assert "2 of the 4 normals" in parts.notes[0]
+    assert "2 of the 4 cases" in parts.notes[0]
     assert "2 of the 5 test cases" in parts.notes[0]
     assert "1 pictures" in parts.notes[1]
     assert len(apply_protocol(Protocol(), whole).test) == 5, "only where it is asked for"
@@ -96,6 +123,9 @@ def test_data_that_cannot_keep_a_protocol() -> None:
     normals = Dataset("set", Path("/set"), tuple(Case(f"{i}", 0, split="test") for i in range(4)), "folders")
     with pytest.raises(UsageError, match="no normal cases to learn from"):
         apply_protocol(Protocol(), normals)
+    lesions = Dataset("set", Path("/set"), (*normals, *(Case(f"x{i}", 1, split="train") for i in range(4))), "folders")
+    with pytest.raises(UsageError, match="no normal cases to learn from"):
+        apply_protocol(Protocol(), lesions, labelled=True)
     with pytest.raises(UsageError, match="both normal and abnormal"):
         apply_protocol(Protocol("50/25/25"), normals)
     with pytest.raises(UsageError, match="folds"):

@@ -26,6 +26,7 @@ from unremarkable.benchmark.selection import (
     select,
 )
 from unremarkable.benchmark.selection_figure import selection_figure
+from unremarkable.benchmark.store import Store
 from unremarkable.datasets.case import Case, Dataset
 from unremarkable.datasets.find import find_dataset
 from unremarkable.errors import UsageError
@@ -102,6 +103,21 @@ def test_the_labels_of_the_pool_change_nothing(phantoms: Path) -> None:
     json.dumps(made.to_dict(), allow_nan=False)
     assert not hasattr(selection, "judge")
     assert "benchmark.selection" in Path(oracle.__file__).read_text()
+
+
+def test_what_is_kept_is_that_of_the_same_request_alone(phantoms: Path, tmp_path: Path) -> None:
+    seen, store = blind(find_dataset(phantoms)), Store.open(tmp_path / "run", create=True)
+    measure = Measure(seen, {"size": "32"}, replicates=100, store=store)
+    first = measure(MethodEntry("knn", "knn"))
+    assert measure(MethodEntry("of another name", "knn")) == replace(first, label="of another name")
+    assert len(store.results()) == 1
+    for other in (replace(measure, seed=1), replace(measure, common={"size": "48"}), replace(measure, replicates=0)):
+        assert other(MethodEntry("knn", "knn")).seconds != first.seconds
+    fewer = blind(replace(find_dataset(phantoms), cases=find_dataset(phantoms).cases[1:]))
+    assert fewer.identity != seen.identity
+    broken = replace(measure, common={"size": "40"})(MethodEntry("autoencoder", "autoencoder"))
+    assert broken.failure
+    assert len(store.results()) == 4, "what failed is tried again"
 
 
 def test_copies_of_the_normals_are_left_out_of_the_pool(phantoms: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from unremarkable.benchmark.estimates import Grid, read_grid
 from unremarkable.benchmark.store import ABSENT, UNBUILT, Blank
-from unremarkable.benchmark.tables import cells_csv, escape, latex, markdown, number, table_csv
+from unremarkable.benchmark.tables import cells_csv, escape, latex, markdown, number, summary, table_csv
 
 Maker = Callable[..., dict[str, Any]]
 
@@ -38,6 +38,19 @@ def test_markdown(grid: Grid) -> None:
     assert f"| vae | {UNBUILT} |" in text
     assert f"| vae | {ABSENT} |" in text
     assert "2.00" in text, "parameters in millions"
+    assert "| method | seeds | AUROC | sensitivity | best F1 | fit, s | images/s | peak memory, MiB |" in text
+
+
+def test_every_place_states_its_seeds_and_folds(cell: Maker) -> None:
+    folds = [cell("knn", "heads", 0.9, seed=seed, fold=fold) for seed in (0, 4) for fold in (0, 1, 2)]
+    said = {
+        "1": [cell("knn", "heads", 0.9)],
+        "2 × 3 folds": folds,
+        "2 × 3 folds, 5 done, 1 failed": [*folds[:-1], folds[-1] | {"status": "failed", "error": "no memory"}],
+        "1 failed": [folds[0] | {"status": "failed", "error": "no memory"}],
+    }
+    for text, cells in said.items():
+        assert summary(read_grid(cells).place("knn", "heads")) == text
 
 
 def test_latex(grid: Grid) -> None:

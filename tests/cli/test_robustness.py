@@ -53,3 +53,11 @@ def test_wrong_usage_is_one_line(run: Run, model: Path, phantoms: Path, argument
     done = run("robustness", model, phantoms, *arguments)
     assert done.code == 2
     assert done.line() == f"unremarkable: {message}"
+
+
+def test_without_labels_it_says_what_is_missing(run: Run, model: Path, phantoms: Path, tmp_path: Path) -> None:
+    for number, image in enumerate(sorted(phantoms.rglob("*.png"))[:3]):
+        (tmp_path / f"{number}.png").write_bytes(image.read_bytes())
+    done = run("robustness", model, tmp_path)
+    assert done.code == 2
+    assert done.line().startswith(f"unremarkable: {tmp_path} has no labels, and robustness needs to know which")

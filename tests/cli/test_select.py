@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from unremarkable.detector import Detector
+
 Run = Callable[..., Any]
 
 
@@ -32,6 +34,33 @@ def test_choices_and_oracle_are_kept_apart(run: Run, phantoms: Path, tmp_path: P
     assert "oracle" not in (out / "selection.json").read_text()
     assert json.loads((out / "oracle.json").read_text())["counts"] == {"normal": 8, "abnormal": 8}
     assert [row["candidate"] for row in csv.DictReader((out / "selection.csv").open())] == ["knn", "knn[grid=1]"]
+
+
+def test_finished_candidates_are_not_fitted_again(
+    run: Run, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ended while the second of three is fitted, then given again; compared with a run that nothing disturbed."""
+    settings = ("--candidates", "knn,knn[grid=1],knn[k=1]", "--set", "size=32", "--replicates", 0, "--json")
+    undisturbed = run("select", phantoms, *settings).json()
+    fit, fitted = Detector.fit, []
+
+    def counted(self: Detector, *arguments: Any, **more: Any) -> Detector:
+        fitted.append((self.options.grid, self.options.k))
+        if len(fitted) == 2:
+            raise KeyboardInterrupt
+        return fit(self, *arguments, **more)
+
+    monkeypatch.setattr(Detector, "fit", counted)
+    out = tmp_path / "out"
+    assert run("select", phantoms, *settings, "-o", out).code != 0
+    assert not out.exists()
+    told = run("select", phantoms, *settings, "-o", out).json()
+    assert len(fitted) == 4
+    assert fitted[0] not in fitted[2:]
+    for one in (*told["candidates"], *undisturbed["candidates"]):
+        del one["seconds"]
+    assert told["candidates"] == undisturbed["candidates"]
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("out")] == ["out"]
 
 
 def test_without_the_oracle_no_label_is_reported(run: Run, phantoms: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from unremarkable.methods import make_options, method_class
 from unremarkable.methods.base import Method
+from unremarkable.training.batches import Labelled
 from unremarkable.training.loop import train
 from unremarkable.training.settings import TrainSettings
 
@@ -22,6 +23,19 @@ SIZE = (64, 64)
 #: options that make a method quick to fit; methods that are not listed run with their defaults
 SMALL: dict[str, dict[str, Any]] = {
     "autoencoder": {"widths": (4, 8, 8, 8), "latent_dim": 8, "epochs": 2, "batch_size": 8, "learning_rate": 1e-2},
+    "classical": {"features": ("hog", "glcm", "wavelet", "lbp", "first-order")},
+    "classifier": {"epochs": 3, "batch_size": 8, "learning_rate": 1e-3},
+    "dinomaly": {
+        "encoder": "vit-tiny-16",
+        "pretrained": False,
+        "layers": (0, 1),
+        "learning_rate": 1e-2,
+        "epochs": 4,
+        "batch_size": 8,
+    },
+    # batch norm follows fast, or scoring would use statistics from before these few steps
+    "edc": {"decoder": "resnet18", "epochs": 4, "batch_size": 8, "learning_rate": 3e-3, "momentum": 0.5},
+    "ensemble": {"members": ("knn", "knn:grid=1;k=2;distance=cosine;@size=32")},
     "f-anogan": {
         "dim": 4,
         "latent_dim": 8,
@@ -31,7 +45,12 @@ SMALL: dict[str, dict[str, Any]] = {
         "encoder_epochs": 2,
         "batch_size": 8,
     },
-    "hetero-ae": {"epochs": 1, "batch_size": 8, "reduction": "max"},
+    "hetero-ae": {"epochs": 1, "batch_size": 8, "rule": "max"},
+    "mkd": {"epochs": 2, "batch_size": 8, "learning_rate": 1e-2},
+    "padim": {"dimensions": 32},
+    "rd4ad": {"epochs": 3, "batch_size": 4},
+    "stfpm": {"epochs": 2, "batch_size": 8},
+    "uniad": {"neighbours": 3, "width": 32, "layers": 1, "epochs": 8, "batch_size": 8, "learning_rate": 1e-2},
 }
 
 
@@ -45,9 +64,21 @@ def scans(count: int, channels: int, size: tuple[int, int] = SIZE, seed: int = 0
     return np.repeat(np.clip(grey, 0, 1)[:, None], channels, 1).astype(np.float32)
 
 
-def noise(count: int, channels: int) -> Tensor:
+def noise(count: int, channels: int, size: tuple[int, int] = SIZE, seed: int = 1) -> Tensor:
     """What no scan looks like: every pixel black or white."""
-    return torch.from_numpy(np.random.default_rng(1).integers(0, 2, (count, channels, *SIZE)).astype(np.float32))
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, 2, (count, channels, *size)).astype(np.float32))
+
+
+def learning(
+    method: Method, count: int, channels: int, size: tuple[int, int] = SIZE, seed: int = 0
+) -> NDArray[np.float32] | Labelled:
+    """`count` scans; for a method that needs labels, half as many abnormal images with them."""
+    normals = scans(count, channels, size, seed)
+    if not method.options.needs_labels:
+        return normals
+    abnormal = noise(count // 2, channels, size, seed=seed + 10).numpy()
+    labels = np.repeat(np.float32([0, 1]), [len(normals), len(abnormal)])
+    return Labelled(np.concatenate([normals, abnormal]), labels)
 
 
 def build(name: str, channels: int = 1, size: tuple[int, int] = SIZE, seed: int = 0) -> Method:
@@ -62,7 +93,7 @@ def fit(name: str, channels: int = 1, size: tuple[int, int] = SIZE, count: int =
     method = build(name, channels, size)
     method.prepare()
     settings = TrainSettings(seed=0, device="cpu", precision="32")
-    train(method, scans(count, channels, size), scans(4, channels, size, seed=1), settings)
+    train(method, learning(method, count, channels, size), learning(method, 4, channels, size, seed=1), settings)
     return method
 
 

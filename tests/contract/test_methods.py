@@ -15,11 +15,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from unremarkable.detector import Detector
 from unremarkable.errors import UsageError
 from unremarkable.methods import make_options, method_class, method_names
 from unremarkable.methods.base import Collect, Method, Options, Phase, Prediction
+from unremarkable.training.batches import as_collected, load
+from unremarkable.training.machine import Machine
 
-from .conftest import SIZE, build, fit, noise, scans
+from .conftest import SIZE, build, fit, learning, noise, scans
 
 DOCS = Path(__file__).parents[2] / "docs" / "methods"
 REDUCTIONS = {"max", "mean", "top1", "top10", "own"}
@@ -81,6 +84,12 @@ def test_options_are_frozen_and_each_is_explained(name: str) -> None:
         assert "\n" not in text
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(defaults, field.name, None)
+
+
+@every_method
+def test_no_option_has_the_name_of_a_detector_argument(name: str) -> None:
+    taken = set(inspect.signature(Detector).parameters) - {"options"}
+    assert not taken & {field.name for field in dataclasses.fields(method_class(name).Options)}
 
 
 @every_method
@@ -167,11 +176,11 @@ def test_phases_are_well_formed(name: str) -> None:
 def test_steps_move_what_their_optimisers_hold_and_nothing_else(name: str, bf16: bool) -> None:
     method = build(name, channels=1)
     method.prepare()
-    images = torch.from_numpy(scans(4, 1))
+    batch = load(learning(method, 4, 1), np.arange(4 + 2 * method.options.needs_labels), Machine("cpu", "32"))
     for phase in method.phases():
         if isinstance(phase, Collect):
             with torch.no_grad():
-                phase.collect(iter(images.split(4)))
+                phase.collect(iter([as_collected(batch)]))
             continue
         optimizers = phase.optimizers()
         held = {id(p) for o in optimizers.values() for group in o.param_groups for p in group["params"]}
@@ -180,7 +189,7 @@ def test_steps_move_what_their_optimisers_hold_and_nothing_else(name: str, bf16:
         method.train()
         for _ in range(6):
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16, cache_enabled=False):
-                losses = phase.step(images, update)
+                losses = phase.step(*batch, update)
             update.step += 1
             assert losses
             assert all(loss.numel() == 1 and loss.isfinite() for loss in losses.values())
@@ -199,11 +208,13 @@ def test_steps_move_what_their_optimisers_hold_and_nothing_else(name: str, bf16:
 def test_held_out_loss_is_per_image(name: str, fitted: Fitted) -> None:
     method = copy.deepcopy(fitted(name, 1)).eval()
     images = normals(1, 5)
+    labels = [torch.tensor([0.0, 1, 0, 1, 1])] if method.options.needs_labels else []
     for phase in method.phases():
         if isinstance(phase, Phase) and phase.validate:
             with torch.no_grad():
-                together = phase.validate(images)
-                alone = torch.cat([phase.validate(image) for image in images.split(1)])
+                together = phase.validate(images, *labels)
+                ones = zip(*(tensor.split(1) for tensor in (images, *labels)), strict=True)
+                alone = torch.cat([phase.validate(*one) for one in ones])
             assert together.shape == (5,)
             assert together.isfinite().all()
             torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import binom, norm
 from scipy.stats import bootstrap as oracle
-from scipy.stats import norm
 
 from unremarkable.errors import InputError, UsageError
 from unremarkable.evaluation.bootstrap import resample
@@ -90,20 +90,26 @@ def test_bounds_are_those_of_scipy() -> None:
 
 @pytest.mark.parametrize(("per_class", "images", "auroc_"), [(20, 1, 0.95), (25, 3, 0.85)])
 def test_auroc_intervals_cover_the_truth_as_often_as_they_promise(per_class: int, images: int, auroc_: float) -> None:
-    """1,000 samples: with a true coverage of 95 % the share found lies within 93 to 97 % but for 1 in 250 trials."""
+    """A coverage of 93 to 97 %, evenly to both sides, is not refuted by 1,000 samples.
+
+    Each bound is one that a coverage of 93 or 97 % passes 99.5 % of the time, whatever the seed; the plain percentile
+    bootstrap, of which 9 % of the intervals lie too high at 0.95, does not. `benchmarks/interval_coverage.py` measures
+    the coverage itself.
+    """
     shift = norm.ppf(auroc_) * 2**0.5
     patients = np.repeat(np.arange(2 * per_class), images)
     labels = np.repeat([0, 1], per_class * images)
-    missed = []
-    rng = np.random.default_rng(5)
-    for trial in range(1000):
+    sets, missed = 1000, []
+    rng = np.random.default_rng(0)
+    for trial in range(sets):
         # Half of the variance is the patient's own, and shared by all of their images.
         own, each = rng.normal(size=2 * per_class)[patients], rng.normal(size=len(labels))
         scores = (own + each) / 2**0.5 if images > 1 else each
         interval = bootstrap(scores + shift * labels, labels, patients.tolist(), replicates=200, seed=trial)["auroc"]
         missed.append((auroc_ < interval.low, auroc_ > interval.high))
-    assert 0.93 <= 1 - np.mean(missed) * 2 <= 0.97
-    assert max(np.mean(missed, axis=0)) < 0.05  # nor only to one side: the percentile bootstrap misses 0.09 at 0.95
+    covered = sets - np.sum(missed)
+    assert binom.ppf(0.005, sets, 0.93) <= covered <= binom.ppf(0.995, sets, 0.97)
+    assert max(np.sum(missed, axis=0)) <= binom.ppf(0.995, sets, 0.035)
 
 
 def test_many_patients_are_left_out_in_parts_and_none_of_it_hangs_on_the_order() -> None:
@@ -113,7 +119,7 @@ def test_many_patients_are_left_out_in_parts_and_none_of_it_hangs_on_the_order()
     scores = np.where(labels, rng.exponential(size=4000) + 0.5, rng.exponential(size=4000))
     parts = resample(scores, labels, replicates=100).acceleration
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("unremarkable.evaluation.bootstrap._PARTS", 2000)
+        patch.setattr("unremarkable.evaluation.bca._PARTS", 2000)
         single = resample(scores, labels, replicates=100).acceleration
     assert parts["auroc"] == pytest.approx(single["auroc"], abs=0.01)
 

@@ -76,3 +76,8 @@ def test_weights_of_another_shape_are_refused() -> None:
 
 def test_preparing_is_optional() -> None:
     assert filled().prepare() is None
+
+
+def test_no_method_needs_labels_or_has_settled_anything_unless_it_says_so() -> None:
+    assert not Options().needs_labels
+    assert Remembering(Options(), (8, 8), 1).settled() == {}

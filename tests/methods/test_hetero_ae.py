@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+import inspect
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from unremarkable.detector import Detector
 from unremarkable.errors import UsageError
 from unremarkable.methods.base import Collect, Phase
-from unremarkable.methods.hetero_ae import (
-    REDUCTIONS,
-    RULES,
-    Decoder,
-    HeteroAE,
-    HeteroAEOptions,
-    _sample,
-    reduce,
-    stage_loss,
-)
+from unremarkable.methods.hetero_ae import HeteroAE, HeteroAEOptions, stage_loss
 from unremarkable.methods.registry import make_options, method_class
+from unremarkable.methods.scoring_rule import REDUCTIONS, rules
+from unremarkable.networks.feature_decoder import Decoder, Kind
 
 SIDE = 64
 
@@ -60,8 +56,14 @@ def collecting(method: HeteroAE, name: str) -> Collect:
 
 def test_is_registered_and_reads_its_options_from_text() -> None:
     assert method_class("hetero-ae") is HeteroAE
-    options = make_options(HeteroAE, {"stages": "2,3", "reduction": "top10", "train-encoder": "false"})
-    assert options == HeteroAEOptions(stages=(2, 3), reduction="top10", train_encoder=False)
+    options = make_options(HeteroAE, {"stages": "2,3", "rule": "top10", "train-encoder": "false"})
+    assert options == HeteroAEOptions(stages=(2, 3), rule="top10", train_encoder=False)
+
+
+def test_no_option_is_named_as_a_setting_of_the_detector() -> None:
+    """It could be neither given nor loaded: both go to the detector by name."""
+    settings = set(inspect.signature(Detector.__init__).parameters)
+    assert not settings & {field.name for field in dataclasses.fields(HeteroAEOptions)}
 
 
 def test_loss_by_hand() -> None:
@@ -90,7 +92,7 @@ def test_image_loss_sums_the_stages_means() -> None:
 
 def test_map_and_score_by_hand() -> None:
     """Eq. 6–8 in numpy, apart from the bilinear resizing."""
-    method = build(reduction="max").eval()
+    method = build(rule="max").eval()
     batch = images(2)
     with torch.no_grad():
         encoded, decoded = method.features(batch)
@@ -103,13 +105,6 @@ def test_map_and_score_by_hand() -> None:
     np.testing.assert_allclose(prediction.map, total, atol=1e-5)
     np.testing.assert_allclose(prediction.score, total.reshape(2, -1).max(axis=1), atol=1e-5)
     assert prediction.reconstruction is None
-
-
-def test_reductions_against_numpy() -> None:
-    maps = torch.rand(3, 1, 20, 30)
-    ordered = np.sort(maps.reshape(3, -1).numpy(), axis=1)
-    for name, count in (("max", 1), ("top1", 6), ("top10", 60), ("mean", 600)):
-        np.testing.assert_allclose(reduce(maps, name), ordered[:, -count:].mean(axis=1), rtol=1e-5)
 
 
 def test_the_loss_never_reaches_the_encoder_through_its_targets() -> None:
@@ -154,7 +149,7 @@ def test_a_trained_encoder_has_its_own_rate() -> None:
     assert len(training(build(train_encoder=False)).optimizers()["adam"].param_groups) == 1
 
 
-@pytest.mark.parametrize("kind", ["hybrid", "cnn", "transformer"])
+@pytest.mark.parametrize("kind", get_args(Kind))
 def test_every_decoder_learns(kind: Any) -> None:
     method = build(decoder=kind, learning_rate=3e-3, train_encoder=False).train()
     phase = training(method)
@@ -175,8 +170,8 @@ def test_scores_do_not_depend_on_the_batch() -> None:
 
 def test_stages_option_selects_what_enters_the_map() -> None:
     with torch.no_grad():
-        everything = build(reduction="mean").eval().stage_maps(images(2))
-        chosen = build(reduction="mean", stages=(2, 3)).eval().predict(images(2))
+        everything = build(rule="mean").eval().stage_maps(images(2))
+        chosen = build(rule="mean", stages=(2, 3)).eval().predict(images(2))
     torch.testing.assert_close(chosen.map, everything[:, 1:].sum(dim=1, keepdim=True))
     torch.testing.assert_close(chosen.score, chosen.map.mean(dim=(1, 2, 3)))
 
@@ -203,6 +198,7 @@ def test_the_rule_prefers_what_separates_planted_anomalies(monkeypatch: pytest.M
     rule.collect(iter(clean.split(7)))
     assert method.stages.tolist() == [False, True, False]
     assert REDUCTIONS[int(method.reducer)] != "max"
+    assert method.settled() == {"stages": [2], "reduction": method.rule[1]}
 
     loaded = build()
     loaded.load_weights(method.state_dict())
@@ -214,13 +210,13 @@ def test_a_tie_goes_to_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
     method = build().eval()
     monkeypatch.setattr(method, "stage_maps", lambda batch: torch.ones(len(batch), 3, SIDE, SIDE))
     collecting(method, "scoring rule").collect(iter([images(5)]))
-    assert RULES[0] == ((1, 2, 3), "max")
+    assert rules((1, 2, 3))[0] == ((1, 2, 3), "max") == method.rule
     assert method.stages.all()
     assert REDUCTIONS[int(method.reducer)] == "max"
 
 
 def test_a_named_reduction_needs_no_choice() -> None:
-    assert [phase.name for phase in build(reduction="max").phases()] == ["feature scale", "features"]
+    assert [phase.name for phase in build(rule="max").phases()] == ["feature scale", "features"]
     assert [phase.name for phase in build().phases()] == ["feature scale", "features", "scoring rule"]
     assert HeteroAE.reduction == "max"
 
@@ -239,26 +235,20 @@ def test_targets_are_brought_to_unit_scale_and_the_map_does_not_notice() -> None
         assert float(factor) == pytest.approx(1 / float(raw.square().mean().sqrt()), rel=1e-4)
 
 
-def test_the_sample_is_drawn_from_all_batches() -> None:
-    batches = [torch.arange(start, start + 10.0).view(10, 1) for start in range(0, 100, 10)]
-    drawn = _sample(iter(batches), 30, torch.Generator().manual_seed(0)).flatten().tolist()
-    assert len(set(drawn)) == 30
-    assert max(drawn) >= 80
-    few = _sample(iter(batches[:2]), 30, torch.Generator().manual_seed(0)).flatten().tolist()
-    assert few == list(range(20))
-
-
 @pytest.mark.parametrize(
     ("options", "size", "message"),
     [
-        ({}, (224, 224), "64 divides, not 224 × 224"),
+        ({}, (208, 208), "32 divides, not 208 × 208"),
+        ({"encoder": "vgg16"}, (72, 64), "16 divides, not 72 × 64"),
         ({"stages": (0, 1)}, (SIDE, SIDE), "stages"),
         ({"stages": ()}, (SIDE, SIDE), "stages"),
         ({"alpha": 1.5}, (SIDE, SIDE), "alpha"),
         ({"epochs": 0}, (SIDE, SIDE), "epochs"),
         ({"encoder": "efficientnet-lite9"}, (SIDE, SIDE), "efficientnet-lite"),
-        ({"decoder": "swin"}, (SIDE, SIDE), "decoder"),
-        ({"reduction": "median"}, (SIDE, SIDE), "reduction"),
+        ({"decoder": "swim"}, (SIDE, SIDE), "did you mean 'swin'"),
+        ({"compare": "voxels"}, (SIDE, SIDE), "did you mean 'pixels'"),
+        ({"compare": "pixels", "stages": (1, 2)}, (SIDE, SIDE), "with compare=pixels there is one map"),
+        ({"rule": "median"}, (SIDE, SIDE), "rule"),
     ],
 )
 def test_what_cannot_be_is_refused(options: dict[str, Any], size: tuple[int, int], message: str) -> None:
@@ -272,5 +262,75 @@ def test_parameter_count_with_the_paper_s_encoder() -> None:
     assert [stage.fuse.out_channels for stage in method.decoder.stages] == [64, 128, 256]
     assert sum(p.numel() for p in method.encoder.parameters()) == 11_176_512
     decoder = sum(p.numel() for p in method.decoder.parameters())
-    assert decoder == sum(p.numel() for p in Decoder((64, 128, 256, 512), (256, 256), "hybrid").parameters())
+    grids = tuple((256 // stride, 256 // stride) for stride in (4, 8, 16, 32))
+    assert decoder == sum(p.numel() for p in Decoder((64, 128, 256, 512), grids, "hybrid").parameters())
     assert 4.0e6 < decoder < 4.5e6
+
+
+def test_comparing_pixels_by_hand() -> None:
+    """Table IV: the squared error of the pixels is the loss, the map and, by its maximum, the score."""
+    method = build(compare="pixels", rule="max").eval()
+    batch = images(3)
+    with torch.no_grad():
+        rebuilt = method.rebuild(batch)
+        prediction, loss = method.predict(batch), method.loss(batch)
+    error = (batch.numpy() - rebuilt.numpy()) ** 2
+    np.testing.assert_allclose(loss, error.reshape(3, -1).mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(prediction.map, error, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(prediction.score, error.reshape(3, -1).max(axis=1), rtol=1e-5)
+    assert prediction.reconstruction is not None
+    assert torch.equal(prediction.reconstruction, rebuilt)
+    assert method.feature_pairs(batch) is None
+
+
+def test_colour_counts_as_the_mean_over_channels() -> None:
+    method = HeteroAE(HeteroAEOptions(compare="pixels", rule="max"), (SIDE, SIDE), 3).eval()
+    batch = torch.rand(2, 3, SIDE, SIDE)
+    with torch.no_grad():
+        prediction = method.predict(batch)
+    assert prediction.reconstruction is not None
+    expected = ((batch - prediction.reconstruction) ** 2).sum(1, keepdim=True) / 3
+    torch.testing.assert_close(prediction.map, expected)
+
+
+def test_pixels_train_everything_and_need_no_scale() -> None:
+    method = build(compare="pixels").train()
+    assert [phase.name for phase in method.phases()] == ["pixels", "scoring rule"]
+    method.loss(images(2)).mean().backward()
+    assert all(p.grad is not None for p in method.decoder.stages[0].parameters())
+    assert method.head is not None
+    assert all(p.grad is not None for p in method.head.parameters())
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in method.encoder.parameters())
+    phase = training(method)
+    held = {id(p) for group in phase.optimizers()["adam"].param_groups for p in group["params"]}
+    assert held == {id(p) for p in method.parameters()}
+
+
+def test_the_rule_for_pixels_chooses_a_reduction_only() -> None:
+    method = build(compare="pixels").eval()
+    with torch.no_grad():
+        collecting(method, "scoring rule").collect(iter([images(6)]))
+    assert method.rule[0] == (1,)
+    assert method.settled() == {"reduction": method.rule[1]}
+
+
+@pytest.mark.parametrize("encoder", ["hybrid", "transformer"])
+def test_an_encoder_without_pretrained_weights_learns_at_the_decoder_s_rate(encoder: str) -> None:
+    method = build(encoder=encoder, decoder=encoder).train()
+    method.prepare()  # nothing is looked for
+    phase = training(method)
+    rates = [group["lr"] for group in phase.optimizers()["adam"].param_groups]
+    assert rates == [HeteroAEOptions().learning_rate] * 2
+    phase.step(images(2), Learn(phase))
+    frozen = build(encoder=encoder, train_encoder=False)
+    assert len(training(frozen).optimizers()["adam"].param_groups) == 1
+
+
+@pytest.mark.parametrize(("encoder", "strides"), [("vgg16", (2, 4, 8, 16)), ("resnet50", (4, 8, 16, 32))])
+def test_any_backbone_with_four_halvings_encodes(encoder: str, strides: tuple[int, ...]) -> None:
+    method = HeteroAE(HeteroAEOptions(encoder=encoder), (32, 64), 1).eval()
+    with torch.no_grad():
+        encoded, decoded = method.features(torch.rand(1, 1, 32, 64))
+        assert method.predict(torch.rand(1, 1, 32, 64)).map.shape == (1, 1, 32, 64)
+    assert [f.shape[2] for f in encoded] == [32 // stride for stride in strides[:3]]
+    assert [f.shape for f in decoded] == [f.shape for f in encoded]

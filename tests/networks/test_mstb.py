@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from unremarkable.networks.mstb import HybridModule, MultiScaleSparseTransformer
+from unremarkable.networks.mstb import HybridModule, MultiScaleSparseTransformer, conv_block
 
 
 def matrix(layer: nn.Module) -> NDArray[np.float64]:
@@ -83,24 +85,46 @@ def test_each_scale_owns_half_of_the_heads() -> None:
     assert z[:, 4:].abs().max() == 0
 
 
-@pytest.mark.parametrize(
-    "branches", [("cnn", "transformer"), ("cnn", "cnn"), ("transformer", "transformer")], ids=lambda b: "+".join(b)
-)
+def test_a_grid_that_the_patches_do_not_divide_is_filled_up() -> None:
+    """As if the features had zeros below and to the right: the keys of the filled grid are the same."""
+    block = MultiScaleSparseTransformer(8, (7, 7), heads=4, patches=(1, 2))
+    assert [scale.position.shape[1] for scale in block.scales] == [49, 16]
+    features = torch.randn(2, 8, 7, 7)
+    filled = torch.zeros(2, 8, 8, 8)
+    filled[:, :, :7, :7] = features
+    queries = torch.randn(2, 2, 49, 2)
+    torch.testing.assert_close(block.scales[1](features, queries), block.scales[1](filled, queries))
+
+
+@pytest.mark.parametrize("kinds", ["ct", "cc", "tt", "c"])
 @pytest.mark.parametrize("grid", [(8, 8), (4, 12)])
-def test_hybrid_module_doubles_the_grid(branches: tuple, grid: tuple[int, int]) -> None:
-    module = HybridModule(20, 16, 12, grid, heads=2, patches=(2, 4), branches=branches)
+def test_hybrid_module_doubles_the_grid(kinds: str, grid: tuple[int, int]) -> None:
+    make = {
+        "c": partial(conv_block, 16),
+        "t": partial(MultiScaleSparseTransformer, 16, grid, 2, (2, 4)),
+    }
+    module = HybridModule(20, 16, 12, [make[kind] for kind in kinds])
     features = torch.randn(2, 20, *grid, requires_grad=True)
     out = module(features)
     assert out.shape == (2, 12, 2 * grid[0], 2 * grid[1])
     out.square().mean().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
-    kinds = {type(m) for m in module.modules()}
-    assert (MultiScaleSparseTransformer in kinds) == ("transformer" in branches)
-    assert (nn.BatchNorm2d in kinds) == ("cnn" in branches)
+    found = {type(m) for m in module.modules()}
+    assert (MultiScaleSparseTransformer in found) == ("t" in kinds)
+    assert (nn.BatchNorm2d in found) == ("c" in kinds)
+
+
+def test_downwards_the_module_begins_with_the_mean_of_two_by_two() -> None:
+    module = HybridModule(4, 4, 4, [nn.Identity], "down")
+    features = torch.randn(1, 4, 6, 4)
+    mean = features.unflatten(3, (2, 2)).unflatten(2, (3, 2)).mean(dim=(3, 5))
+    torch.testing.assert_close(module(features), module.fuse(module.branches[0][0](mean)))
 
 
 def test_memory_format_does_not_change_the_values() -> None:
-    module = HybridModule(8, 8, 8, (8, 8), heads=2, patches=(2, 4)).eval()
+    module = HybridModule(
+        8, 8, 8, [partial(conv_block, 8), partial(MultiScaleSparseTransformer, 8, (8, 8), 2, (2, 4))]
+    ).eval()
     features = torch.randn(2, 8, 8, 8)
     with torch.no_grad():
         plain = module(features)

@@ -31,7 +31,7 @@ def test_dictionaries_side_by_side_are_a_table() -> None:
 def test_a_list_of_rows_is_named_by_its_first_value() -> None:
     table = block("", {"rates": [{"alpha": 0.05, "share": FIGURE}, {"alpha": 0.1, "share": UNDEFINED}]}).inner[0].table
     assert table is not None
-    assert [name for name, _ in table.rows] == ["Alpha 0.05", "Alpha 0.1"]
+    assert [name for name, _ in table.rows] == ["Asked for 0.05", "Asked for 0.1"]
     assert table.columns == ("Share",)
 
 

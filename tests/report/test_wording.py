@@ -12,7 +12,6 @@ from unremarkable.report.wording import (
     finding_rows,
     headline,
     interval_note,
-    label,
     metric_rows,
     number,
     p_value,
@@ -92,19 +91,3 @@ def test_numbers() -> None:
     assert percent(Interval(None, None, None, "why")) == "why"
     assert value(Interval(31.25, 30.0, 1200.0)) == ("31.25", "30–1200")
     assert value(Interval(np.nan, None, None, "why")) == ("–", "why")
-
-
-@pytest.mark.parametrize(
-    ("key", "name"),
-    [
-        ("auroc", "AUROC"),
-        ("auroc_per_image", "AUROC per image"),
-        ("best_iou", "Best IoU"),
-        ("ra_f1", "RA F1"),
-        ("sensitivity_at_1_fp", "Sensitivity at 1 false positives"),
-        ("site", "Site"),
-        ("", ""),
-    ],
-)
-def test_keys_are_read_as_words(key: str, name: str) -> None:
-    assert label(key) == name

@@ -26,8 +26,8 @@ def test_a_single_image_left_over_is_dropped() -> None:
 def test_load_reads_a_read_only_memory_map(tmp_path: Path) -> None:
     values = np.random.default_rng(0).random((6, 1, 4, 4), dtype=np.float32)
     np.save(tmp_path / "packed.npy", values)
-    batch = load(np.load(tmp_path / "packed.npy", mmap_mode="r"), np.array([1, 4]), CPU)
+    (batch,) = load(np.load(tmp_path / "packed.npy", mmap_mode="r"), np.array([1, 4]), CPU)
     assert batch.dtype == torch.float32
     batch.zero_()  # its own memory, not the file's
     np.testing.assert_array_equal(np.load(tmp_path / "packed.npy"), values)
-    np.testing.assert_array_equal(load(values, np.array([1, 4]), CPU).numpy(), values[[1, 4]])
+    np.testing.assert_array_equal(load(values, np.array([1, 4]), CPU)[0].numpy(), values[[1, 4]])

@@ -159,7 +159,7 @@ class GanToy(Toy):
 def make(cls: type[Toy], seed: int = 0, channels: int = 1, **options: object) -> Toy:
     """A toy with the weights of this seed."""
     torch.manual_seed(seed)
-    return cls(Options(**options), (SIDE, SIDE), channels)  # type: ignore[arg-type]
+    return cls(cls.Options(**options), (SIDE, SIDE), channels)
 
 
 def pictures(count: int, seed: int = 0, channels: int = 1) -> NDArray[np.float32]:
@@ -174,3 +174,47 @@ def same(one: Method, other: Method) -> bool:
     """Whether two methods hold the same bits."""
     mine, theirs = one.state_dict(), other.state_dict()
     return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+@dataclass(frozen=True)
+class LabelledOptions(Options):
+    @property
+    def needs_labels(self) -> bool:
+        return True
+
+
+class LabelledToy(AutoencoderToy):
+    """Learns to tell two classes apart, and remembers what it was given."""
+
+    name, Options = "toy-labelled", LabelledOptions
+
+    def __init__(self, options: LabelledOptions, size: tuple[int, int], channels: int) -> None:
+        super().__init__(options, size, channels)
+        self.answer = nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(channels * SIDE * SIDE, 1))
+        self.register_buffer("counts", torch.empty(0))
+        self.register_buffer("held", torch.empty(0))
+        self.given: list[tuple[Tensor, Tensor]] = []
+
+    def phases(self) -> list[Phase | Collect]:
+        (learn,) = super().phases()
+        count, hold = Collect("counts", 4, self._count), Collect("held", 4, self._hold, held_out=True)
+        return [count, learn, hold]
+
+    def _count(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        self.counts = torch.cat([labels for _, labels in batches])
+
+    def _hold(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        self.held = torch.cat([labels for _, labels in batches])
+
+    def labelled_loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        logits = self.answer(images).float().squeeze(1)
+        return nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+
+    def _step(self, images: Tensor, labels: Tensor, update: Update) -> Mapping[str, Tensor]:
+        self.given.append((images.detach().clone(), labels.clone()))
+        loss = self.labelled_loss(images, labels).mean() + self.loss(images).mean()
+        update("adam", loss)
+        return {"bce": loss}
+
+    def _validate(self, images: Tensor, labels: Tensor) -> Tensor:
+        return self.labelled_loss(images, labels)

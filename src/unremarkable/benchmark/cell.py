@@ -76,13 +76,7 @@ def run_cell(cell: Cell, work: Path, made: Path) -> dict[str, Any]:
     supervised = detector.options.needs_labels
     parts = apply_protocol(protocol, dataset, cell.fold, other, digests, labelled=supervised)
 
-    resumed = (work / "fit" / "checkpoint.pt").exists()
-    began = time.perf_counter()
-    detector.fit(parts.learning, split="published", run=work / "fit", progress=True)
-    fit_seconds = time.perf_counter() - began
-    if resumed:  # what an earlier process did is known by its epochs
-        epochs = [epoch.seconds for phase in detector.history_.phases for epoch in phase.epochs]
-        fit_seconds = max(fit_seconds, sum(epochs))
+    fit_seconds, resumed = measure.timed_fit(detector, parts.learning, work / "fit", progress=True)
 
     root = (other or dataset).root
     rows, failures, score_seconds = [], [], 0.0

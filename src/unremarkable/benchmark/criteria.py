@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +17,9 @@ from numpy.typing import NDArray
 
 from unremarkable.benchmark.cells import read_entry
 from unremarkable.benchmark.matrix import SETTINGS, MethodEntry
+from unremarkable.benchmark.measure import timed_fit
 from unremarkable.benchmark.selection import Blind, Candidate
+from unremarkable.benchmark.store import RESULT, Store
 from unremarkable.datasets.case import Case
 from unremarkable.datasets.load import stream
 from unremarkable.detector import Detector
@@ -46,7 +53,7 @@ class Measure:
 
     The held-out normals of the pool and synthetic criteria are those that the fit holds out for calibration: the same
     for every candidate, and seen by none in training. `common` are options and settings for every candidate that knows
-    them.
+    them. With a `store`, a candidate that it has is not measured again, and a fit that was cut off goes on.
     """
 
     data: Blind
@@ -55,6 +62,7 @@ class Measure:
     device: str = "auto"
     replicates: int = 2000
     progress: bool = False
+    store: Store | None = None
 
     def __call__(self, entry: MethodEntry) -> Candidate:
         """The candidate with what was measured; one that cannot be fitted carries the reason.
@@ -63,15 +71,34 @@ class Measure:
             UsageError: an unknown method or option.
         """
         _, given, options, settings = read_entry(entry, self.common)
-        started = time.perf_counter()
         detector = Detector(entry.method, seed=self.seed, device=self.device, **settings, **options)
+        if self.store is None:
+            return self._measured(entry, given, detector)
+        what = (entry.method, options, settings, self.seed, self.replicates, self.data.identity)
+        key = sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
+        if found := self.store.find(key):
+            return replace(Candidate.from_dict(found["candidate"]), label=entry.label)
+        work = self.store.work(key)
+        candidate = self._measured(entry, given, detector, work / "fit")
+        if candidate.failure is None:
+            made = work / "made"
+            shutil.rmtree(made, ignore_errors=True)
+            made.mkdir()
+            (made / RESULT).write_text(json.dumps({"candidate": candidate.to_dict()}), encoding="utf-8")
+            self.store.publish(made, f"{re.sub(r'[^A-Za-z0-9.=]+', '-', entry.label)[:80]}-{key}", key)
+        return candidate
+
+    def _measured(
+        self, entry: MethodEntry, given: Mapping[str, Any], detector: Detector, run: Path | None = None
+    ) -> Candidate:
         try:
-            detector.fit(self.data.normals, split="published", progress=self.progress)
+            fit_seconds, _ = timed_fit(detector, self.data.normals, run, progress=self.progress)
+            began = time.perf_counter()
             found = self._criteria(detector)
         except (UnremarkableError, RuntimeError, MemoryError) as error:
             reason = " ".join((str(error) or type(error).__name__).split())
             return Candidate(entry.label, entry.method, dict(given), failure=reason)
-        seconds = time.perf_counter() - started
+        seconds = fit_seconds + time.perf_counter() - began
         return Candidate(entry.label, entry.method, dict(given), seconds=seconds, **found)
 
     def _criteria(self, detector: Detector) -> dict[str, Any]:

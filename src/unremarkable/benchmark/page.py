@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
@@ -76,11 +76,17 @@ def _column(grid: Grid, name: str) -> dict[str, Any]:
             mean = found.mean if found else None
             text, _, bounds = number(found).partition(" (")
             figures.append((text, bounds.rstrip(")"), mean is not None and round(mean, 3) == best(grid, name, column)))
-        rows.append({"name": place.row, "cells": summary(place), "figures": figures, "costs": costs(place)})
+        rows.append({"name": _breakable(place.row), "cells": summary(place), "figures": figures, "costs": costs(place)})
     curves = {place.row: _mean_curve(place) for place in places if place.cells}
     drawn = Markup(svg(roc_figure(curves), f"ROC curves on {name}")) if curves else None
     headings = [SEEDS, *(column.heading.replace(" %", "\u00a0%") for column in columns)]
-    return {"name": name, "headings": headings, "rows": rows, "roc": drawn}
+    prices = [heading.replace(", ", ",\u00a0") for heading, _ in costs(places[0])] if places else []
+    return {"name": name, "headings": headings, "costs": prices, "rows": rows, "roc": drawn}
+
+
+def _breakable(name: str) -> Markup:
+    """A row's name, which may break after the commas of its options."""
+    return escape(name).replace(",", Markup(",<wbr>"))
 
 
 def _mean_curve(place: Place) -> Drawn:
@@ -165,7 +171,9 @@ def _groups(result: Mapping[str, Any]) -> list[tuple[str, str, list[tuple[str, s
     for point, values in result["metrics"].items():
         for key, one in values.items():
             group = "scores" if key in RANKING and point in POINTS else point
-            found[group][label(key)] = _text(Interval(one["value"], one["low"], one["high"], one.get("reason")))
+            interval = Interval(one["value"], one["low"], one["high"], one.get("reason"))
+            why = f": {interval.reason}" if interval.value is None else ""
+            found[group][label(key)] = interval.text(between="–") + why
     notes = {point: about["description"] for point, about in result["operating_points"].items()}
     return [(_GROUPS[group], notes.get(group, ""), list(rows.items())) for group, rows in found.items() if rows]
 
@@ -180,11 +188,3 @@ def _histogram(result: Mapping[str, Any]) -> Figure:
         result["calibration"],
         point["value"] if point else None,
     )
-
-
-def _text(interval: Interval) -> str:
-    if interval.value is None:
-        return f"undefined: {interval.reason}"
-    if interval.low is None or interval.high is None:
-        return f"{interval.value:.3f}"
-    return f"{interval.value:.3f} ({interval.low:.3f}–{interval.high:.3f})"

@@ -10,7 +10,7 @@ from unremarkable.benchmark.estimates import Grid, Place, read_grid
 from unremarkable.benchmark.presets import PaperData, Preset, preset_names, read_preset
 from unremarkable.benchmark.protocol import PUBLISHED
 from unremarkable.benchmark.store import ABSENT, DONE, UNBUILT, Store
-from unremarkable.benchmark.tables import COLUMNS, NOTE, Column, number, pipe
+from unremarkable.benchmark.tables import NOTE, SEEDS, Column, columns_of, costs, number, pipe, summary
 from unremarkable.methods.registry import method_names
 
 _HEAD = """# Results
@@ -45,7 +45,7 @@ class _Sources:
                 f" (version {_joined(origin['unremarkable'] for origin in origins)})",
                 _joined(origin["date"] for origin in origins),
                 _joined(origin["machine"] for origin in origins),
-                f"{len(cells)} {'cell' if len(cells) == 1 else 'cells'}, {place.cost('fit_seconds'):.0f} s to fit each",
+                f"seeds: {summary(place)}; {place.cost('fit_seconds'):.0f} s to fit each",
                 f"tested on {_joined(_counted(cell['counts']) for cell in cells)} cases",
                 *dict.fromkeys(cell["selection"] for cell in cells),
                 *dict.fromkeys(note for cell in cells for note in cell["notes"]),
@@ -64,27 +64,20 @@ def results_page(stores: Sequence[Store]) -> str:
                 found.setdefault(result["key"], result)
     grid = read_grid(sorted(found.values(), key=lambda result: result["folder"].name))
     sources = _Sources()
-    shown: set[tuple[str, str]] = set()
-    parts = [_HEAD]
-    for name in preset_names():
-        text, used = _paper(read_preset(name), grid, sources)
-        parts.append(text)
-        shown |= used
-    if rest := [place for key, place in grid.places.items() if place.cells and key not in shown]:
-        parts.append(_others(rest, sources))
+    parts = [_HEAD, *(_paper(read_preset(name), grid, sources) for name in preset_names())]
+    if grid.columns:
+        parts.append(_everything(grid, sources))
     if sources.listed():
         parts.append(f"## Sources\n\n`DATA` is the folder that the data sets lie in.\n\n{sources.listed()}\n")
     failed = _unfinished(stores)
     return "\n".join([*parts, failed] if failed else parts)
 
 
-def _paper(preset: Preset, grid: Grid, sources: _Sources) -> tuple[str, set[tuple[str, str]]]:
-    """One paper's section, and the places it shows."""
+def _paper(preset: Preset, grid: Grid, sources: _Sources) -> str:
+    """One paper's section."""
     parts = [f"## {preset.title}\n\n{preset.paper}; {preset.source}. {preset.note}\n"]
-    used: set[tuple[str, str]] = set()
     for data in preset.data:
         ours = [place for place in grid.places.values() if _is_of(place, data)]
-        used |= {(place.row, place.column) for place in ours}
         metrics = [metric for metric in preset.metrics if (data.heading, metric.heading) in preset.published]
         rows = []
         for index, entry in enumerate(preset.methods):
@@ -99,7 +92,7 @@ def _paper(preset: Preset, grid: Grid, sources: _Sources) -> tuple[str, set[tupl
         parts.append(f"### {data.heading}\n\n{pipe(['method', 'by', *(m.heading for m in metrics)], rows)}\n")
         if missing := _missing(preset, data, ours):
             parts.append(missing + "\n")
-    return "\n".join(parts), used
+    return "\n".join(parts)
 
 
 def _is_of(place: Place, data: PaperData) -> bool:
@@ -131,17 +124,30 @@ def _missing(preset: Preset, data: PaperData, ours: Sequence[Place]) -> str:
     return f"Ours: {'; '.join(lines)}." if lines else ""
 
 
-def _others(places: Sequence[Place], sources: _Sources) -> str:
-    """Data sets and protocols that are in none of the papers' tables."""
-    parts = ["## Other data sets and protocols\n", NOTE, ""]
-    for column in sorted({place.column for place in places}):
-        here = sorted((place for place in places if place.column == column), key=lambda place: place.row)
-        shown = [c for c in COLUMNS if any(place.metric(c.metric, c.point) for place in here)]
+def _everything(grid: Grid, sources: _Sources) -> str:
+    """Every method on every data set and protocol, in the papers' tables or not, and what it cost."""
+    parts = ["## Everything measured\n", NOTE, ""]
+    for name in grid.columns:
+        columns = columns_of(grid, name)
+        places = [place for row in grid.rows if (place := grid.place(row, name)).cells]
         rows = [
-            [place.row, sources.number(place), *(number(place.metric(c.metric, c.point)) for c in shown)]
-            for place in here
+            [
+                place.row,
+                sources.number(place),
+                summary(place),
+                *(number(place.metric(c.metric, c.point)) for c in columns),
+                *(text for _, text in costs(place)),
+            ]
+            for place in places
         ]
-        parts.append(f"### {column}\n\n{pipe(['method', 'source', *(c.heading for c in shown)], rows)}\n")
+        header = [
+            "method",
+            "source",
+            SEEDS,
+            *(c.heading for c in columns),
+            *(heading for heading, _ in costs(places[0])),
+        ]
+        parts.append(f"### {name}\n\n{pipe(header, rows)}\n")
     return "\n".join(parts)
 
 

@@ -20,6 +20,7 @@ from unremarkable.datasets.load import stream
 from unremarkable.datasets.parallel import default_workers, with_progress
 from unremarkable.detector import RATE, Detector
 from unremarkable.errors import InputError, UsageError
+from unremarkable.evaluation.case_weights import patient_intervals
 from unremarkable.evaluation.intervals import Interval, bootstrap
 from unremarkable.networks.allocator import reuse_memory
 from unremarkable.scoring.calibration import normals_needed
@@ -223,17 +224,16 @@ class _Table:
 def mean_interval(
     values: NDArray[np.float64], groups: Sequence[str], *, replicates: int = 2000, seed: int = 0, level: float = 0.95
 ) -> Interval:
-    """Mean of `(N,)` values with its percentile bootstrap interval over groups (patients), drawn whole."""
-    value = float(values.mean())
-    members = np.unique(np.asarray(groups), return_inverse=True)[1]
-    sums, sizes = np.bincount(members, values), np.bincount(members)
-    if not replicates or len(sums) < 2:
-        return Interval(value, None, None, "one patient bounds nothing" if replicates else "no interval asked for")
-    rng = np.random.default_rng(seed)
-    drawn = [rng.integers(len(sums), size=len(sums)) for _ in range(replicates)]
-    means = [sums[picks].sum() / sizes[picks].sum() for picks in drawn]
-    low, high = np.quantile(means, ((1 - level) / 2, (1 + level) / 2))
-    return Interval(value, float(low), float(high))
+    """Mean of `(N,)` values with its BCa interval over groups (patients), drawn whole."""
+    return patient_intervals(
+        lambda weights: {"mean": weights @ values / weights.sum(axis=1)},
+        groups,
+        np.zeros(len(values), np.bool_),
+        replicates=replicates,
+        seed=seed,
+        level=level,
+        undefined={},
+    )["mean"]
 
 
 def _undefined(reason: str) -> Interval:

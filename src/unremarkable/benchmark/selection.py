@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,14 @@ class Blind:
         normals: to fit on, each with split "train" or "val" and no label.
         pool: unlabelled cases, normal and abnormal; may be empty.
         digests: sha256 of the bytes behind each normal, with the case.
+        identity: stands for everything above.
         notes: lines for the user.
     """
 
     normals: Dataset
     pool: tuple[Case, ...]
     digests: Mapping[str, Case]
+    identity: str
     notes: tuple[str, ...] = ()
 
 
@@ -77,6 +80,16 @@ class Candidate:
         """What one of `CRITERIA` says of it; None where it says nothing."""
         return {HELD_OUT_LOSS: self.loss, POOL: self.pool.value, SYNTHETIC: self.synthetic.value}[criterion]
 
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-compatible form."""
+        return {**vars(self), "pool": self.pool.to_dict(), "synthetic": self.synthetic.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Candidate:
+        """The inverse of `to_dict`."""
+        intervals = {name: Interval(**values[name]) for name in ("pool", "synthetic")}
+        return cls(**{**values, **intervals})
+
     def record(self) -> dict[str, Any]:
         """The row of a table: an interval takes three columns, `pool`, `pool_low`, `pool_high`."""
         row: dict[str, Any] = {"candidate": self.label, "held_out_loss": self.loss}
@@ -106,12 +119,9 @@ class Selection:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-compatible form, without the pool's scores."""
-        hidden = {"pool_scores", "pool", "synthetic"}
         return {
             "candidates": [
-                {key: value for key, value in vars(one).items() if key not in hidden}
-                | {"pool": one.pool.to_dict(), "synthetic": one.synthetic.to_dict()}
-                for one in self.candidates
+                {key: value for key, value in one.to_dict().items() if key != "pool_scores"} for one in self.candidates
             ],
             "choices": [vars(choice) for choice in self.choices],
             "counts": self.counts,
@@ -134,13 +144,15 @@ def blind(dataset: Dataset, pool: Dataset | None = None, seed: int = 0) -> Blind
         for split, part in (("train", chosen.training), ("val", chosen.validation))
         for case in part
     )
-    by_digest = {content: case for content, case in zip(_digests(normals), normals, strict=True) if content is not None}
+    of_normals = _digests(normals)
+    by_digest = {content: case for content, case in zip(of_normals, normals, strict=True) if content is not None}
     found = pool.cases if pool is not None else _test_split(dataset, seed)
-    fresh = tuple(
-        Case(case.path, patient=case.patient, study=case.study)
+    unlike = [
+        (Case(case.path, patient=case.patient, study=case.study), content)
         for case, content in zip(found, _digests(found), strict=True)
         if content not in by_digest
-    )
+    ]
+    fresh = tuple(case for case, _ in unlike)
     notes = list(chosen.notes)
     if len(fresh) < len(found):
         copies = len(found) - len(fresh)
@@ -151,7 +163,8 @@ def blind(dataset: Dataset, pool: Dataset | None = None, seed: int = 0) -> Blind
             " --pool names other images"
         )
     learning = Dataset(dataset.name, Path(dataset.root), normals, dataset.layout)
-    return Blind(learning, fresh, by_digest, tuple(notes))
+    seen = [*zip(normals, of_normals, strict=True), *unlike]
+    return Blind(learning, fresh, by_digest, sha256(repr(seen).encode()).hexdigest(), tuple(notes))
 
 
 def select(
@@ -191,7 +204,8 @@ def choose(candidates: Sequence[Candidate]) -> tuple[Choice, ...]:
             choices.append(Choice(criterion, None, reason))
             continue
         if without:
-            choices.append(Choice(criterion, None, _reason(without[0], criterion)))
+            interval = without[0].pool if criterion == POOL else without[0].synthetic
+            choices.append(Choice(criterion, None, interval.reason or "undefined"))
             continue
         sign = 1 if criterion == HELD_OUT_LOSS else -1
         best = min(sound, key=lambda one: sign * (one.value(criterion) or 0.0))
@@ -203,11 +217,6 @@ def _no_losses(sound: Sequence[Candidate], without: Sequence[Candidate]) -> str 
     if len({one.method for one in sound}) > 1:
         return "losses of different methods do not compare"
     return f"{without[0].method} has no loss on held-out normals" if without else None
-
-
-def _reason(candidate: Candidate, criterion: str) -> str:
-    interval = candidate.pool if criterion == POOL else candidate.synthetic
-    return interval.reason or "undefined"
 
 
 def _note(best: Candidate, sound: Sequence[Candidate], criterion: str) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from unremarkable.benchmark.estimates import Estimate, Grid, Place
 from unremarkable.benchmark.store import DONE
+from unremarkable.evaluation.names import name_of
 
 Rows = list[list[str]]
 
@@ -24,26 +25,26 @@ class Column:
     lower_is_better: bool = False
 
 
+_SCORES = ("auroc", "auprc", "sensitivity_at_specificity95", "sensitivity", "specificity")
 COLUMNS = (
-    Column("auroc", "AUROC"),
-    Column("auprc", "AUPRC"),
-    Column("sensitivity", "sensitivity"),
-    Column("specificity", "specificity"),
+    *(Column(metric, name_of(metric)) for metric in _SCORES),
     Column("f1", "best F1", "best-f1"),
     Column("auprc", "pixel AUPRC", "pixel"),
-    Column("best_dice", "best Dice", "pixel"),
+    Column("best_dice", name_of("best_dice"), "pixel"),
 )
-#: said below every table that shows them
+#: said beside every table that shows them
 NOTE = (
-    "Mean ± standard deviation over cells (seeds, folds) where there are several, and the 95 % bootstrap interval over"
-    " patients. Sensitivity and specificity are at a false-alarm rate of 5 % set by held-out training normals; best F1"
-    " and best Dice are at the thresholds that the test labels themselves favour, which flatters them. A"
-    " figure without an interval is the same in every resample, which bounds nothing."
+    "Mean ± standard deviation over seeds and folds where there are several, and the 95 % bootstrap interval over"
+    " patients. Sensitivity and specificity are at a false-alarm rate of 5 % set by held-out training normals."
+    " Sensitivity at 95 % specificity, best F1 and best Dice are at thresholds that the test cases themselves favour,"
+    " which flatters them. Where a figure has no interval, every resample agrees or the patients are too few for one."
 )
+#: heading of the column that `summary` fills
+SEEDS = "seeds"
 _COSTS = (
     ("fit_seconds", "fit, s", "{:.0f}", 1),
     ("images_per_second", "images/s", "{:.1f}", 1),
-    ("peak_memory_mb", "memory, MiB", "{:.0f}", 1),
+    ("peak_memory_mb", "peak memory, MiB", "{:.0f}", 1),
     ("parameters", "parameters, M", "{:.2f}", 1e6),
     ("flops", "GFLOPs", "{:.2f}", 1e9),
 )
@@ -84,7 +85,7 @@ def markdown(grid: Grid) -> str:
     parts = []
     for name in grid.columns:
         columns = columns_of(grid, name)
-        header = ["method", "cells", *(c.heading for c in columns), *(heading for _, heading, _, _ in _COSTS)]
+        header = ["method", SEEDS, *(c.heading for c in columns), *(heading for _, heading, _, _ in _COSTS)]
         rows = []
         for row in grid.rows:
             place = grid.place(row, name)
@@ -183,11 +184,15 @@ def _mean(place: Place, column: Column) -> float | None:
 
 
 def summary(place: Place) -> str:
-    """How many cells a place has, and how many failed; or why it has none."""
+    """How many seeds a place has, and folds of each, and how many cells failed; or why it has none."""
     if place.blank is not None:
         return place.blank
-    failed = f"{place.failed} failed" if place.failed else ""
-    return ", ".join(part for part in (str(len(place.cells)) if place.cells else "", failed) if part)
+    seeds = len({cell["cell"]["seed"] for cell in place.cells})
+    folds = len({cell["cell"]["fold"] for cell in place.cells} - {None})
+    parts = [f"{seeds} × {folds} folds" if folds else str(seeds)] if seeds else []
+    if folds and len(place.cells) < seeds * folds:
+        parts.append(f"{len(place.cells)} done")
+    return ", ".join([*parts, *([f"{place.failed} failed"] if place.failed else [])])
 
 
 def costs(place: Place) -> list[tuple[str, str]]:

@@ -64,7 +64,8 @@ def bench(
         str | None,
         typer.Option(
             help="published (the data's own split; 70/15/15 by patient where there is none), 70/15/15 or other shares, "
-            "kfold:5 (by patient), external (fit on --data, test on --test). Default: published."
+            "kfold:5 (by patient), one-class:60 (60 % of the normals learn, all else is tested), external (fit on "
+            "--data, test on --test). Default: published."
         ),
     ] = None,
     test: Annotated[
@@ -191,7 +192,7 @@ def _report(store: Store, grid: Grid, tally: Tally | None, as_json: bool) -> Non
     """The table, and where the rest is."""
     from unremarkable.benchmark.estimates import as_records
     from unremarkable.benchmark.store import DONE
-    from unremarkable.benchmark.tables import columns_of, number, summary
+    from unremarkable.benchmark.tables import SEEDS, columns_of, costs, number, summary
 
     failed = [result for result in store.results() if result["status"] != DONE]
     if as_json:
@@ -203,10 +204,13 @@ def _report(store: Store, grid: Grid, tally: Tally | None, as_json: bool) -> Non
     for name in grid.columns:
         places = [place for row in grid.rows if (place := grid.place(row, name)).blank != ""]
         columns = columns_of(grid, name)
-        rows = [["method", "cells", *(column.heading for column in columns)]]
+        prices = [heading for heading, _ in costs(places[0])]
+        rows = [["method", SEEDS, *(column.heading for column in columns), *prices]]
         for place in places:
-            figures = [number(place.metric(c.metric, c.point)) for c in columns] if place.cells else [""] * len(columns)
-            rows.append([place.row, summary(place), *figures])
+            # The interval of the first alone, or no terminal would be wide enough; the files have them all.
+            figures = [number(place.metric(c.metric, c.point), interval=c is columns[0]) for c in columns]
+            shown = [*figures, *(text for _, text in costs(place))] if place.cells else [""] * (len(rows[0]) - 2)
+            rows.append([place.row, summary(place), *shown])
         print(f"{name}\n{table(rows)}\n")
     for result in failed:
         say(f"failed: {result['folder'].name}: {result['error']}")

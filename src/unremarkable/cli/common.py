@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -42,6 +42,22 @@ Rate = Annotated[
         "Default: 0.05, and no verdict where they are too few for that.",
     ),
 ]
+Model = Annotated[Path, typer.Argument(help="Model folder that fit wrote.")]
+Tested = Annotated[str, typer.Argument(help="Labelled folder, manifest or NPZ.")]
+TestedSplit = Annotated[
+    str, typer.Option(help="Which cases: test, val, train, all, auto (the test split; drawn as fit draws it).")
+]
+Maps = Annotated[
+    Literal["none", "overlay", "full"],
+    typer.Option(
+        help="overlay: a picture of each image with its heat map, and a NIfTI map for a volume; full: also a float32 "
+        "TIFF on each flat image's own pixel grid."
+    ),
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images per forward pass; scores do not depend on it.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Files read at once. Default: by the processor.")]
+Replicates = Annotated[int, typer.Option(min=0, help="Bootstrap replicates of each interval; 0 for none.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 
 def say(text: str = "") -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unremarkable.cli.common import Json, interval_text, print_json, table
+from unremarkable.cli.common import Json, Replicates, interval_text, print_json, table
 from unremarkable.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ def compare(
     results: Annotated[
         list[Path], typer.Argument(help="Two or more folders that evaluate -o wrote, of the same cases.")
     ],
-    replicates: Annotated[int, typer.Option(min=0, help="Bootstrap replicates of each interval; 0 for none.")] = 2000,
+    replicates: Replicates = 2000,
     as_json: Json = False,
 ) -> None:
     """Test whether detectors differ on the same cases: AUROCs, differences and DeLong's test, by patient.

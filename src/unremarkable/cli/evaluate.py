@@ -10,13 +10,20 @@ import typer
 
 from unremarkable.cli.common import (
     Abnormal,
+    BatchSize,
     Columns,
     Device,
     Json,
+    Maps,
+    Model,
     Normal,
     Overwrite,
     PatientPattern,
     Rate,
+    Replicates,
+    Tested,
+    TestedSplit,
+    Workers,
     check_new,
     interval_text,
     open_data,
@@ -26,7 +33,6 @@ from unremarkable.cli.common import (
     say,
     table,
 )
-from unremarkable.cli.score import BatchSize, Maps, Workers
 
 if TYPE_CHECKING:
     from unremarkable.evaluation.evaluation import Evaluation
@@ -34,14 +40,12 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="Model folder that fit wrote.")],
-    data: Annotated[str, typer.Argument(help="Labelled folder, manifest or NPZ.")],
+    model: Model,
+    data: Tested,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder for scores.csv, maps, metrics.json and report.html.")
     ] = None,
-    split: Annotated[
-        str, typer.Option(help="Which cases: test, val, train, all, auto (the test split; drawn as fit draws it).")
-    ] = "auto",
+    split: TestedSplit = "auto",
     normal: Normal = None,
     abnormal: Abnormal = None,
     columns: Columns = None,
@@ -54,7 +58,7 @@ def evaluate(
             "labels that are evaluated, as the papers do, and say so."
         ),
     ] = "normals",
-    replicates: Annotated[int, typer.Option(min=0, help="Bootstrap replicates of each interval; 0 for none.")] = 2000,
+    replicates: Replicates = 2000,
     prevalence: Annotated[
         float | None,
         typer.Option(
@@ -132,7 +136,9 @@ def evaluate(
 
 def metric_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
     """Name and value with interval of each metric, then how the operating point was chosen."""
-    rows = [(name, interval_text(interval)) for name, interval in evaluation.metrics.items()]
+    from unremarkable.evaluation.names import name_of
+
+    rows = [(name_of(key), interval_text(interval)) for key, interval in evaluation.metrics.items()]
     if evaluation.prevalence is not None:
         rows.append(("prevalence", f"{evaluation.prevalence:g}, as stated"))
     if evaluation.threshold is None:
@@ -144,30 +150,38 @@ def metric_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
 def localisation_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     """The chief pixel and lesion metrics, of what `Run.localisation` holds."""
     from unremarkable.evaluation.intervals import Interval
+    from unremarkable.evaluation.names import name_of
 
     shown = [("pixel", "auroc"), ("pixel", "auprc"), ("pixel", "dice"), ("pixel", "best_dice"), ("lesion", "froc")]
-    rows = [
-        (f"{section}_{name}", interval_text(Interval(**found[section][name])))
-        for section, name in shown
-        if section in found
-    ]
     chosen = found.get("localisation", {}).get("chosen_on_test_labels", {})
-    note = "  at a threshold chosen on the test labels"
-    return [(name, text + (note if name.removeprefix("pixel_") in chosen else "")) for name, text in rows]
+    rows = []
+    for section, key in shown:
+        if section in found:
+            note = "  at a threshold chosen on the test labels" if key in chosen else ""
+            rows.append((f"{section} {name_of(key)}", interval_text(Interval(**found[section][key])) + note))
+    return rows
 
 
 def subgroup_rows(found: Subgroups) -> list[tuple[str, ...]]:
     """Each value of a column with its results, then the worst gap of each metric."""
+    from unremarkable.evaluation.names import name_of
+
     rows: list[tuple[str, ...]] = []
     for value, one in found.values.items():
         counts = f"{one.normal} normal, {one.abnormal} abnormal"
-        shown = [f"{name} {interval_text(metric)}" for name, metric in one.metrics.items() if metric.value is not None]
+        shown = [
+            f"{name_of(name)} {interval_text(metric)}"
+            for name, metric in one.metrics.items()
+            if metric.value is not None
+        ]
         rows.append((value, counts, "; ".join([*shown, *([one.note] if one.note else [])])))
     if found.missing:
         rows.append(("no value", f"{found.missing} left out", ""))
     for name, gap in found.gaps.items():
         if gap.highest is None:
-            rows.append(("worst gap", name, f"none: {gap.difference.reason}"))
+            rows.append(("worst gap", name_of(name), f"none: {gap.difference.reason}"))
         else:
-            rows.append(("worst gap", name, f"{interval_text(gap.difference)}, {gap.highest} above {gap.lowest}"))
+            rows.append(
+                ("worst gap", name_of(name), f"{interval_text(gap.difference)}, {gap.highest} above {gap.lowest}")
+            )
     return rows

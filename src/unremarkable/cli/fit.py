@@ -19,6 +19,7 @@ from unremarkable.cli.common import (
     Overwrite,
     PatientPattern,
     Rate,
+    Seed,
     check_new,
     open_data,
     parse_settings,
@@ -38,7 +39,10 @@ class FitCommand(TyperCommand):
 
 def fit(
     data: Annotated[
-        str, typer.Argument(help="Folder of scans, manifest (CSV, Parquet) or NPZ; only normals are used.")
+        str,
+        typer.Argument(
+            help="Folder of scans, manifest (CSV, Parquet) or NPZ; only normals are used, unless the method needs labels."
+        ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Model folder to write.")],
     method: Annotated[str, typer.Option(help="Method; `unremarkable methods` lists them.")] = "knn",
@@ -75,7 +79,7 @@ def fit(
     smoothing: Annotated[float, typer.Option(help="Sigma in map px of a Gaussian over the map; 0 for none.")] = 0.0,
     augment: Annotated[bool, typer.Option(help="Move, flip and zoom the training images.")] = False,
     rate: Rate = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Seed = 0,
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help="Of training: auto, 32, bf16. Scoring always uses 32.")] = "auto",
     restart: Annotated[
@@ -122,6 +126,8 @@ def fit(
         print_json({"model": str(output), "seconds": seconds, "plan": detector.plan_.to_dict()})
         return
     say(f"fitted in {seconds:.0f} s: {output}")
+    for name, value in detector.method_.settled().items():
+        say(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
     if run.is_dir():
         say(f"losses: tensorboard --logdir {run}")
     say(f"next: unremarkable score {output} FOLDER -o RESULTS")

@@ -14,6 +14,7 @@ from unremarkable.cli import (
     data,
     demo,
     doctor,
+    ensemble,
     evaluate,
     fit,
     methods,
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 app.command()(demo.demo)
 app.command(cls=fit.FitCommand)(fit.fit)
+app.command()(ensemble.ensemble)
 app.command()(score.score)
 app.command()(evaluate.evaluate)
 app.command()(report.report)

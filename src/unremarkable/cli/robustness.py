@@ -13,10 +13,15 @@ from unremarkable.cli.common import (
     Columns,
     Device,
     Json,
+    Model,
     Normal,
     Overwrite,
     PatientPattern,
     Rate,
+    Replicates,
+    Tested,
+    TestedSplit,
+    Workers,
     open_data,
     print_json,
     report_failures,
@@ -24,22 +29,20 @@ from unremarkable.cli.common import (
     say,
     table,
 )
-from unremarkable.cli.score import Workers
 from unremarkable.errors import UsageError
 
 if TYPE_CHECKING:
     from unremarkable.benchmark.robustness import Robustness
     from unremarkable.datasets.case import Case
     from unremarkable.detector import Detector
-    from unremarkable.evaluation.intervals import Interval
 
 #: the file that marks a folder as this command's
 MARK = "robustness.json"
 
 
 def robustness(
-    model: Annotated[Path, typer.Argument(help="Model folder that fit wrote.")],
-    data: Annotated[str, typer.Argument(help="Labelled folder, manifest or NPZ.")],
+    model: Model,
+    data: Tested,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder for the table (CSV and JSON) and the figures.")
     ] = None,
@@ -49,13 +52,13 @@ def robustness(
     levels: Annotated[
         str, typer.Option(help="Strengths, comma-separated, 1 (slight) to 4 (gross); untouched comes always.")
     ] = "1,2,3,4",
-    split: Annotated[str, typer.Option(help="Which cases: test, val, train, all, auto; as in evaluate.")] = "auto",
+    split: TestedSplit = "auto",
     normal: Normal = None,
     abnormal: Abnormal = None,
     columns: Columns = None,
     patient_pattern: PatientPattern = None,
     rate: Rate = None,
-    replicates: Annotated[int, typer.Option(min=0, help="Bootstrap replicates of each interval; 0 for none.")] = 2000,
+    replicates: Replicates = 2000,
     seed: Annotated[int, typer.Option(help="Seed of the artefacts.")] = 0,
     workers: Workers = None,
     device: Device = "auto",
@@ -77,6 +80,11 @@ def robustness(
     started = time.perf_counter()
     detector = Detector.load(model, device=device)
     dataset = open_data(data, normal, abnormal, columns, patient_pattern)
+    if all(case.label is None for case in dataset):
+        raise UsageError(
+            f"{data} has no labels, and robustness needs to know which images are normal: name the folder that holds "
+            "a folder normal, or a manifest with labels"
+        )
     cases = test_cases(dataset, split, detector.seed)
     result = measure_robustness(
         detector,
@@ -107,10 +115,10 @@ def robustness(
 
 def _write(output: Path, detector: Detector, cases: tuple[Case, ...], result: Robustness, overwrite: bool) -> None:
     """`robustness.csv`, `robustness.json`, `robustness.png`, and one normal case to look at in `artefacts.png`."""
-    import csv
     import json
 
     from unremarkable.benchmark.robustness_figures import artefact_figure, robustness_figure
+    from unremarkable.datasets.tables import write_rows
     from unremarkable.files import whole_folder
 
     failed = {path for path, _ in result.failures}
@@ -119,10 +127,7 @@ def _write(output: Path, detector: Detector, cases: tuple[Case, ...], result: Ro
     with whole_folder(output, MARK, overwrite=overwrite) as folder:
         (folder / MARK).write_text(json.dumps(result.to_dict(), indent=1), encoding="utf-8")
         records = [one.record() for one in result.conditions]
-        with (folder / "robustness.csv").open("w", newline="", encoding="utf-8") as file:
-            rows = csv.DictWriter(file, list(records[0]))
-            rows.writeheader()
-            rows.writerows(records)
+        write_rows(folder / "robustness.csv", records, list(records[0]))
         robustness_figure(result).savefig(folder / "robustness.png", dpi=150)
         if kinds:
             drawn = artefact_figure(
@@ -138,16 +143,9 @@ def _rows(result: Robustness) -> list[tuple[str, ...]]:
     for one in result.conditions:
         chance = "" if one.points_by_chance is None else f", by chance {one.points_by_chance:.2f}"
         points = "" if one.points.value is None else f"{one.points.value:.2f}{chance}"
-        texts = (_text(one.auroc), _text(one.false_alarms), _text(one.sensitivity), _text(one.shift, "+.2f"))
+        texts = (one.auroc.text(), one.false_alarms.text(), one.sensitivity.text(), one.shift.text("+.2f"))
         rows.append((one.kind, str(one.level), *texts, points))
     return rows
-
-
-def _text(interval: Interval, form: str = ".3f") -> str:
-    if interval.value is None:
-        return "undefined"
-    bounds = "" if interval.low is None else f" ({interval.low:{form}} to {interval.high:{form}})"
-    return f"{interval.value:{form}}{bounds}"
 
 
 def _numbers(text: str) -> list[int]:

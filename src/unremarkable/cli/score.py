@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from unremarkable.cli.common import (
     Abnormal,
+    BatchSize,
     Columns,
     Device,
     Json,
+    Maps,
+    Model,
     Normal,
     Overwrite,
     PatientPattern,
     Rate,
+    Workers,
     check_new,
     open_data,
     print_json,
@@ -25,19 +29,9 @@ from unremarkable.cli.common import (
     say,
 )
 
-Maps = Annotated[
-    Literal["none", "overlay", "full"],
-    typer.Option(
-        help="overlay: a picture of each image with its heat map, and a NIfTI map for a volume; full: also a float32 "
-        "TIFF on each flat image's own pixel grid."
-    ),
-]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images per forward pass; scores do not depend on it.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Files read at once. Default: by the processor.")]
-
 
 def score(
-    model: Annotated[Path, typer.Argument(help="Model folder that fit wrote.")],
+    model: Model,
     paths: Annotated[list[str], typer.Argument(help="Images, folders, a manifest or an NPZ file.")],
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder to write scores.csv, maps and report.html to.")

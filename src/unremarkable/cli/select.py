@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +19,8 @@ from unremarkable.cli.common import (
     Normal,
     Overwrite,
     PatientPattern,
+    Replicates,
+    Seed,
     open_data,
     parse_settings,
     print_json,
@@ -28,7 +33,7 @@ if TYPE_CHECKING:
     from unremarkable.benchmark.matrix import MethodEntry
     from unremarkable.benchmark.oracle import Oracle
     from unremarkable.benchmark.selection import Candidate, Selection
-    from unremarkable.evaluation.intervals import Interval
+    from unremarkable.benchmark.store import Store
 
 #: the file that marks a folder as this command's
 MARK = "selection.json"
@@ -65,13 +70,16 @@ def select(
     abnormal: Abnormal = None,
     columns: Columns = None,
     patient_pattern: PatientPattern = None,
-    replicates: Annotated[int, typer.Option(min=0, help="Bootstrap replicates of each interval; 0 for none.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    replicates: Replicates = 2000,
+    seed: Seed = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Choose among methods, options or epochs by three criteria that need no anomaly label."""
+    """Choose among methods, options or epochs by three criteria that need no anomaly label.
+
+    Interrupted with -o given, the same command goes on: no finished candidate is fitted twice.
+    """
     from unremarkable.files import check_folder
 
     if output is not None:
@@ -88,14 +96,18 @@ def select(
     dataset = open_data(data, normal, abnormal, columns, patient_pattern)
     pooled = open_data(pool, normal, abnormal, columns, patient_pattern, need_labels=False) if pool else None
     seen = blind(dataset, pooled, seed)
-    measure = Measure(seen, common, seed, device, replicates, progress=not as_json)
-    selection = select_among(entries, seen, measure, None if as_json else _say_done)
+    run = None if output is None else output.with_name(f"{output.name}.run")
+    with _kept(run) as store:
+        measure = Measure(seen, common, seed, device, replicates, progress=not as_json, store=store)
+        selection = select_among(entries, seen, measure, None if as_json else _say_done)
     judged = None
     if oracle:
         labelled = {case.path: case for case in (pooled or dataset).cases if case.label is not None}
         judged = judge(selection, labelled, replicates=replicates, seed=seed)
     if output is not None:
         _write(output, selection, judged, overwrite)
+    if run is not None:
+        shutil.rmtree(run)
     failed = [(one.label, one.failure) for one in selection.candidates if one.failure]
     if as_json:
         extra: dict[str, Any] = {} if judged is None else {"oracle": judged.to_dict()}
@@ -118,6 +130,19 @@ def select(
     raise typer.Exit(1 if failed else 0)
 
 
+@contextmanager
+def _kept(run: Path | None) -> Iterator[Store | None]:
+    """Where finished candidates wait for the others, for this process alone; nowhere without an output."""
+    from unremarkable.benchmark.store import Store
+
+    if run is None:
+        yield None
+        return
+    store = Store.open(run, create=True)
+    with store.locked():
+        yield store
+
+
 def _entries(texts: list[str]) -> list[MethodEntry]:
     from unremarkable.benchmark.matrix import parse_methods, read_matrix
 
@@ -134,19 +159,16 @@ def _say_done(candidate: Candidate) -> None:
 
 def _write(output: Path, selection: Selection, judged: Oracle | None, overwrite: bool) -> None:
     """`selection.csv`, `selection.json`, `selection.png`, and apart from them `oracle.json`."""
-    import csv
     import json
 
     from unremarkable.benchmark.selection_figure import selection_figure
+    from unremarkable.datasets.tables import write_rows
     from unremarkable.files import whole_folder
 
     with whole_folder(output, MARK, overwrite=overwrite) as folder:
         (folder / MARK).write_text(json.dumps(selection.to_dict(), indent=1), encoding="utf-8")
-        with (folder / "selection.csv").open("w", newline="", encoding="utf-8") as file:
-            records = [one.record() for one in selection.candidates]
-            rows = csv.DictWriter(file, list(records[0]))
-            rows.writeheader()
-            rows.writerows(records)
+        records = [one.record() for one in selection.candidates]
+        write_rows(folder / "selection.csv", records, list(records[0]))
         selection_figure(selection).savefig(folder / "selection.png", dpi=150)
         if judged is not None:
             (folder / "oracle.json").write_text(json.dumps(judged.to_dict(), indent=1), encoding="utf-8")
@@ -156,7 +178,7 @@ def _rows(selection: Selection) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("candidate", "held-out loss", "AUROC, pool", "AUROC, synthetic", "seconds")]
     for one in selection.candidates:
         loss = "none" if one.loss is None else f"{one.loss:.4g}"
-        texts = (loss, _text(one.pool), _text(one.synthetic), f"{one.seconds:.0f}")
+        texts = (loss, one.pool.text(), one.synthetic.text(), f"{one.seconds:.0f}")
         rows.append((one.label, *(texts if one.failure is None else ("", "", "", f"failed: {one.failure}"))))
     return rows
 
@@ -172,7 +194,7 @@ def _choices(selection: Selection) -> list[tuple[str, str]]:
 
 
 def _oracle_rows(selection: Selection, judged: Oracle) -> list[tuple[str, str]]:
-    rows = [(label, f"AUROC {_text(interval)}") for label, interval in judged.auroc.items()]
+    rows = [(label, f"AUROC {interval.text()}") for label, interval in judged.auroc.items()]
     for choice in selection.choices:
         regret = judged.regret[choice.criterion]
         short = "none chosen" if regret is None else f"{choice.chosen} falls short by {regret:.3f}"
@@ -182,10 +204,3 @@ def _oracle_rows(selection: Selection, judged: Oracle) -> list[tuple[str, str]]:
 
 def _with_note(text: str, note: str | None) -> str:
     return text if note is None else f"{text} ({note})"
-
-
-def _text(interval: Interval) -> str:
-    if interval.value is None:
-        return "undefined"
-    bounds = "" if interval.low is None else f" ({interval.low:.3f} to {interval.high:.3f})"
-    return f"{interval.value:.3f}{bounds}"

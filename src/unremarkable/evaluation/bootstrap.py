@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unremarkable.errors import UsageError
+from unremarkable.evaluation.bca import accelerations, find_strata
 from unremarkable.evaluation.metrics import VERDICT_METRICS, Floats, predictive_values, ranking_metrics
 from unremarkable.scoring.checks import binary_labels, finite_scores
 
 #: values held at once, in replicates × cases: few enough to stay in the processor's cache
 _BLOCK = 30_000
-#: parts of a stratum that are left out one at a time; more of them would estimate the same skewness at a higher price
-_PARTS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +86,7 @@ def resample(
     cluster = np.arange(len(order)) if groups is None else np.unique(np.asarray(groups)[order], return_inverse=True)[1]
 
     sample = _Sample(ranked, abnormal, verdict, prevalence)
-    strata = _strata(cluster, abnormal)
+    strata = find_strata(cluster, abnormal)
     column = np.empty(int(cluster.max()) + 1, dtype=np.int64)
     column[np.concatenate(strata)] = np.arange(len(column))
     column = column[cluster]
@@ -104,7 +103,7 @@ def resample(
     return Resampled(
         observed={name: float(value[0]) for name, value in observed.items()},
         drawn={name: np.concatenate(parts) for name, parts in drawn.items()},
-        acceleration=_acceleration(sample, column, sizes, seed, block) if replicates else dict.fromkeys(observed, 0.0),
+        acceleration=accelerations(sample.metrics, cluster, strata, seed, block) if replicates else {},
         units=_units(cluster, abnormal, verdict),
         refused=_refused(len(np.unique(cluster[~abnormal])), len(np.unique(cluster[abnormal]))),
     )
@@ -144,14 +143,6 @@ class _Sample:
         return ranking_metrics(positive, negative) | result
 
 
-def _strata(cluster: NDArray[np.int64], abnormal: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
-    """Clusters that are drawn together: those of one class each where no cluster mixes them, else all."""
-    normal, other = np.unique(cluster[~abnormal]), np.unique(cluster[abnormal])
-    if len(np.intersect1d(normal, other)):
-        return [np.unique(cluster)]
-    return [stratum for stratum in (normal, other) if len(stratum)]
-
-
 def _draw(strata: Sequence[tuple[np.random.Generator, int]], replicates: int) -> Floats:
     """How often each cluster is drawn, `(replicates, clusters)`, stratum after stratum of these sizes."""
     counts = []
@@ -159,36 +150,6 @@ def _draw(strata: Sequence[tuple[np.random.Generator, int]], replicates: int) ->
         picks = rng.integers(size, size=(replicates, size)) + np.arange(replicates)[:, None] * size
         counts.append(np.bincount(picks.ravel(), minlength=replicates * size).reshape(replicates, size))
     return np.concatenate(counts, axis=1).astype(np.float64)
-
-
-def _acceleration(
-    sample: _Sample, column: NDArray[np.int64], sizes: Sequence[int], seed: int, block: int
-) -> dict[str, float]:
-    """Skewness of the patients' influence on each metric, / 6, by the jackknife (Efron and Tibshirani 1993, 14.15).
-
-    In several samples the third and second moments of the strata add up (Davison and Hinkley 1997, 5.3.2). Both are
-    cumulants of a sum, so leaving out random parts of a stratum in place of single patients estimates the same.
-    """
-    rng = np.random.default_rng(seed)
-    third: dict[str, float] = {}
-    second: dict[str, float] = {}
-    for stratum, size in enumerate(sizes):
-        start, parts = sum(sizes[:stratum]), min(size, _PARTS)
-        part = np.full(sum(sizes), -1)
-        part[start : start + size] = rng.permutation(size) % parts
-        part = part[column]
-        found: dict[str, list[Floats]] = {}
-        for first in range(0, parts, block):
-            left_out = np.arange(first, min(first + block, parts))
-            for name, value in sample.metrics((part != left_out[:, None]).astype(np.float64)).items():
-                found.setdefault(name, []).append(value)
-        for name, values in found.items():
-            jackknifed = np.concatenate(values)
-            influence = (parts - 1) / parts * (jackknifed.mean() - jackknifed)
-            third[name] = third.get(name, 0.0) + float((influence**3).sum())
-            second[name] = second.get(name, 0.0) + float((influence**2).sum())
-    # Where leaving someone out leaves a metric undefined (NaN), or nothing moves it, no skewness can be told.
-    return {name: third[name] / (6 * second[name] ** 1.5) if second[name] > 0 else 0.0 for name in third}
 
 
 def _units(

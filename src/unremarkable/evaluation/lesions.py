@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from unremarkable.datasets.masks import Lesion
 from unremarkable.errors import UsageError, unknown_name
-from unremarkable.evaluation.case_weights import case_weights, interval_of
+from unremarkable.evaluation.case_weights import patient_intervals
 from unremarkable.evaluation.intervals import Interval
 from unremarkable.evaluation.levels import Floats, LabelledMap
 from unremarkable.evaluation.published_ra import ra_detection
@@ -121,17 +121,20 @@ def lesion_metrics(
                     result[name] = (of_abnormal @ at_threshold[name][abnormal]) / of_abnormal.sum(axis=1)
         return result
 
-    resampled = [metrics(weights) for weights in case_weights(groups, abnormal, replicates, seed)]
-    drawn = {name: np.concatenate([one[name] for one in resampled]) for name in resampled[0]} if resampled else {}
-    observed = metrics(np.ones((1, len(cases))))
     counts = {"lesions": int(lesions.sum())}
     if at_threshold:
         counts["ra_detected"] = int(np.nansum(at_threshold["ra_detected"]))
     return LesionMetrics(
-        metrics={
-            name: interval_of(float(value[0]), drawn.get(name, ()), level, "no lesions are marked")
-            for name, value in observed.items()
-        },
+        metrics=patient_intervals(
+            metrics,
+            groups,
+            abnormal,
+            replicates=replicates,
+            seed=seed,
+            level=level,
+            undefined={},
+            otherwise="no lesions are marked",
+        ),
         froc=Froc(drawn_at, alarms.sum(axis=0) / max(1, len(cases)), found.sum(axis=0) / max(1, lesions.sum())),
         counts=counts,
     )

@@ -112,7 +112,7 @@ class Localisation:
                 "rate": MAP_RATE,
             },
             "chosen_on_test_labels": {name: pixel.thresholds.get(name) for name in ON_TEST_LABELS},
-            "hit_rule": f"intersection over union of component and lesion >= {MIN_IOU}",
+            "hit_rule": f"intersection over union of component and lesion ≥ {MIN_IOU}",
             "froc": {
                 "thresholds": lesion.froc.thresholds.tolist(),
                 "false_positives": lesion.froc.false_positives.tolist(),

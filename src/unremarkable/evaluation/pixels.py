@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unremarkable.evaluation.areas import PIMO_BOUNDS, curve_metrics, dice_and_iou
-from unremarkable.evaluation.case_weights import case_weights, interval_of
+from unremarkable.evaluation.case_weights import patient_intervals
 from unremarkable.evaluation.intervals import Interval
 from unremarkable.evaluation.levels import EveryValue, Floats, LabelledMap, Levels, PixelCounts, count_pixels, levels_of
 from unremarkable.evaluation.pixel_cases import CaseCounts, case_means, count_cases
@@ -78,22 +79,25 @@ def pixel_metrics(
     counts = count_pixels(cases, levels)
     values = curve_metrics(counts)
     by_case = count_cases(cases, levels, counts, threshold)
+
+    def metrics(weights: NDArray[np.floating]) -> dict[str, Floats]:
+        counted = weights.astype(np.float32, copy=False)
+        return curve_metrics(by_case.pooled(counted)) | case_means(by_case, counted)
+
     everyone = np.ones((1, len(by_case.groups)), np.float32)
     values |= {name: value[0] for name, value in case_means(by_case, everyone).items()}
-    drawn: dict[str, list[Floats]] = {name: [] for name in values}
-    for weights in case_weights(by_case.groups, by_case.abnormal, replicates, seed):
-        for name, value in (curve_metrics(by_case.pooled(weights)) | case_means(by_case, weights)).items():
-            drawn[name].append(value)
     return PixelMetrics(
-        metrics={
-            name: interval_of(
-                float(value),
-                np.concatenate(drawn[name]) if replicates else (),
-                level,
-                REASONS.get(name, _NO_MARKS),
-            )
-            for name, value in values.items()
-        },
+        metrics=patient_intervals(
+            metrics,
+            by_case.groups,
+            by_case.abnormal,
+            replicates=replicates,
+            seed=seed,
+            level=level,
+            undefined=REASONS,
+            otherwise=_NO_MARKS,
+            values={name: float(value) for name, value in values.items()},
+        ),
         thresholds=_thresholds(levels, counts, by_case),
         alarm_levels=_alarm_levels(levels, counts),
         auroc_error=0.0 if isinstance(levels, EveryValue) else _auroc_error(counts),

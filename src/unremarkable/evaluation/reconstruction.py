@@ -7,7 +7,6 @@ above some 50 dB. Of a volume, the slice that gave its score is compared.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unremarkable.errors import UsageError
-from unremarkable.evaluation.case_weights import case_weights, interval_of
+from unremarkable.evaluation.case_weights import patient_intervals
 from unremarkable.evaluation.intervals import Interval
 
 if TYPE_CHECKING:
@@ -123,15 +122,17 @@ class Fidelity:
         """The mean of each over cases, with its interval over patients; empty without any case."""
         if not self.groups:
             return {}
-        weights = list(case_weights(self.groups, np.zeros(len(self.groups), bool), replicates, seed))
-        found = {name: _mean(name, values, weights, level) for name, values in self.values.items()}
+        columns = {name: np.array(values) for name, values in self.values.items()}
+        found = patient_intervals(
+            lambda weights: {name: weights @ each / weights.sum(axis=1) for name, each in columns.items()},
+            self.groups,
+            np.zeros(len(self.groups), bool),
+            replicates=replicates,
+            seed=seed,
+            level=level,
+            undefined=REASONS,
+        )
         return found | ({PERCEPTUAL: Interval(None, None, None, self._missing)} if self._missing else {})
-
-
-def _mean(name: str, values: Sequence[float], weights: Sequence[NDArray[np.float32]], level: float) -> Interval:
-    each = np.array(values)
-    drawn = np.concatenate([block @ each / block.sum(axis=1) for block in weights]) if weights else ()
-    return interval_of(float(each.mean()), drawn, level, REASONS.get(name, ""))
 
 
 def _unit(*images: NDArray[np.uint8]) -> list[NDArray[np.float64]]:

@@ -22,6 +22,17 @@ class Options:
     Each field's `metadata["help"]` is the line that the command line shows for it.
     """
 
+    @property
+    def needs_labels(self) -> bool:
+        """Whether a method with these options learns from abnormal cases too, and is given labels to tell them by.
+
+        Where it is true, every callable of the method's phases is given `labels` `(N,)`, float32, 0 normal and 1
+        abnormal, beside the images: `step(images, labels, update)`, `validate(images, labels)`, and `collect` batches
+        `(images, labels)`. Training images and held-out ones then hold both classes; calibration stays on normals.
+        Where it is false, the method never sees an abnormal image.
+        """
+        return False
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -49,18 +60,22 @@ class Update(Protocol):
 
 @dataclass(frozen=True)
 class Phase:
-    """Gradient training over the normals.
+    """Gradient training over the normals; over both classes, with their labels, where `Options.needs_labels`.
 
     Attributes:
         name: shown in progress and logs.
         epochs: at most so many passes over the training images.
         batch_size: images per step.
         optimizers: builds the phase's optimisers, by name, over the parameters that this phase moves.
-        step: one batch `(N, C, H, W)` in [0, 1] and an `Update`; moves the weights, returns named scalar losses.
-        validate: per-image loss `(N,)` of held-out normals, without gradient, in eval mode; the phase then stops early
-            and keeps its best weights. None for adversarial phases, whose losses do not fall with quality.
+        step: `step(images, update)` takes one batch `(N, C, H, W)` in [0, 1] and an `Update`, moves the weights and
+            returns named scalar losses; with labels, `step(images, labels, update)`.
+        validate: `validate(images)`, or `validate(images, labels)`: per-image loss `(N,)` of held-out images, without
+            gradient, in eval mode; the phase then stops early and keeps its best weights. None for adversarial phases,
+            whose losses do not fall with quality.
         patience: epochs without improvement after which the phase stops; needs `validate`.
         plateau: epochs without improvement after which every learning rate is multiplied by 0.1; None for never.
+        rate: `rate(step, steps)` multiplies every learning rate, given the steps already taken in this phase and those
+            it takes if nothing stops it early; None leaves them alone. Not beside `plateau`.
         augment: whether the loop may flip, zoom and move the training images, where the user asks for it.
     """
 
@@ -68,28 +83,30 @@ class Phase:
     epochs: int
     batch_size: int
     optimizers: Callable[[], Mapping[str, Optimizer]]
-    step: Callable[[Tensor, Update], Mapping[str, Tensor]]
-    validate: Callable[[Tensor], Tensor] | None = None
+    step: Callable[..., Mapping[str, Tensor]]
+    validate: Callable[..., Tensor] | None = None
     patience: int | None = None
     plateau: int | None = None
+    rate: Callable[[int, int], float] | None = None
     augment: bool = True
 
 
 @dataclass(frozen=True)
 class Collect:
-    """One pass over normals without gradient, in order, for methods that remember, and for what is settled by looking.
+    """One pass over the images without gradient, in order, for methods that remember and for what looking settles.
 
     Attributes:
         name: shown in progress and logs.
         batch_size: images per batch.
-        collect: is given the batches `(N, C, H, W)` in [0, 1] and keeps what it needs in the method's buffers.
-        held_out: look at the normals held out for early stopping, where there are any, and not at the training ones,
+        collect: is given the batches, `(N, C, H, W)` in [0, 1], or pairs of such a batch and its labels where
+            `Options.needs_labels`, and keeps what it needs in the method's buffers.
+        held_out: look at the images held out for early stopping, where there are any, and not at the training ones,
             which a trained network knows too well.
     """
 
     name: str
     batch_size: int
-    collect: Callable[[Iterable[Tensor]], None]
+    collect: Callable[[Iterable[Any]], None]
     held_out: bool = False
 
 
@@ -136,12 +153,23 @@ class Method(nn.Module, ABC):
     def phases(self) -> list[Phase | Collect]:
         """How the method is fitted, in order."""
 
+    def notes(self, images: int) -> tuple[str, ...]:
+        """What the plan should say before fitting on so many images: the memory it will take, say. One line each."""
+        return ()
+
     @abstractmethod
     def predict(self, images: Tensor) -> Prediction:
         """Maps and scores of `(N, C, H, W)` images in [0, 1]; deterministic, and the same for any batch size.
 
         Called in eval mode and without gradient; a method that needs gradients for its map enables them itself.
         """
+
+    def settled(self) -> dict[str, Any]:
+        """What fitting settled that a reader of the model should know, by name; JSON-compatible, kept with the model.
+
+        Only what can be read from the buffers and weights, so that a loaded method says the same.
+        """
+        return {}
 
     def feature_pairs(self, images: Tensor) -> tuple[Tensor, Tensor] | None:
         """Encoder and decoder features of `(N, C, H, W)` images on one grid, `(N, F, h, w)` each, for figures.

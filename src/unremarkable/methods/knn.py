@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unremarkable.errors import UsageError
-from unremarkable.methods.base import Collect, Method, Options, Phase, Prediction
-from unremarkable.networks.backbones import Backbone
+from unremarkable.methods.base import Collect, Options, Phase, Prediction
+from unremarkable.methods.frozen import FrozenBackbone, require_positive
 
 #: places whose distances are computed at once: bounds the memory of scoring
 _CHUNK = 16
@@ -39,12 +39,10 @@ class KNNOptions(Options):
     batch_size: int = field(default=8, metadata={"help": "images that go through the network at once"})
 
     def __post_init__(self) -> None:
-        for name in ("grid", "k", "map_megabytes", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        require_positive(self, "grid", "k", "map_megabytes", "batch_size")
 
 
-class KNN(Method):
+class KNN(FrozenBackbone):
     """Deep nearest neighbours.
 
     Score: Bergman, Cohen and Hoshen (2020), section 3: the mean distance from an image's features to its k nearest
@@ -80,23 +78,11 @@ class KNN(Method):
     def __init__(self, options: KNNOptions, size: tuple[int, int], channels: int) -> None:
         super().__init__(options, size, channels)
         self.options: KNNOptions = options
-        if min(size) < 32:
-            raise UsageError(f"knn needs images of at least 32 x 32 pixels, not {size[0]} x {size[1]}")
-        self.backbone = Backbone(options.backbone, (*options.stages, options.map_stage)).eval().requires_grad_(False)
+        self._take(options, (*options.stages, options.map_stage))
         self._scored = [self.backbone.index_of(stage) for stage in options.stages]
         self._mapped = self.backbone.index_of(options.map_stage)
         self.whole = Memory(options.distance)
         self.local = Memory(options.distance)
-
-    def train(self, mode: bool = True) -> KNN:
-        """As always, but the backbone stays in eval mode: its statistics are not this method's to move."""
-        super().train(mode)
-        self.backbone.eval()
-        return self
-
-    def prepare(self) -> None:
-        """Load the backbone's published weights."""
-        self.backbone.load_pretrained()
 
     def phases(self) -> list[Phase | Collect]:
         """One pass over the normals."""
@@ -128,8 +114,7 @@ class KNN(Method):
 
     def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """What the score compares `(1, N, D)`, and what the map compares `(N, C, h, w)`; float32 under autocast too."""
-        parts = [self.backbone(part) for part in images.split(self.options.batch_size)]
-        stages = [torch.cat(stage).float() for stage in zip(*parts, strict=True)]
+        stages = self.stages(images)
         pooled = [F.adaptive_avg_pool2d(stages[index], self.options.grid).flatten(1) for index in self._scored]
         return torch.cat(pooled, dim=1)[None], stages[self._mapped]
 

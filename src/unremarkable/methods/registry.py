@@ -16,9 +16,22 @@ if TYPE_CHECKING:
 GROUP = "unremarkable.methods"
 _OWN = {
     "autoencoder": "unremarkable.methods.autoencoder:Autoencoder",
+    "classical": "unremarkable.methods.classical:Classical",
+    "classifier": "unremarkable.methods.classifier:Classifier",
+    "dinomaly": "unremarkable.methods.dinomaly:Dinomaly",
+    "edc": "unremarkable.methods.edc:EDC",
+    "ensemble": "unremarkable.methods.ensemble:Ensemble",
     "f-anogan": "unremarkable.methods.f_anogan:FAnoGAN",
     "hetero-ae": "unremarkable.methods.hetero_ae:HeteroAE",
     "knn": "unremarkable.methods.knn:KNN",
+    "mahalanobis": "unremarkable.methods.mahalanobis:Mahalanobis",
+    "mkd": "unremarkable.methods.mkd:MKD",
+    "padim": "unremarkable.methods.padim:PaDiM",
+    "patchcore": "unremarkable.methods.patchcore:PatchCore",
+    "rd4ad": "unremarkable.methods.rd4ad:RD4AD",
+    "spade": "unremarkable.methods.spade:SPADE",
+    "stfpm": "unremarkable.methods.stfpm:STFPM",
+    "uniad": "unremarkable.methods.uniad:UniAD",
 }
 
 

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from unremarkable.errors import UsageError, unknown_name
-from unremarkable.networks import efficientnet_lite, resnet, vgg
+from unremarkable.networks import densenet, efficientnet_lite, resnet, vgg
 from unremarkable.networks.weights import TIMM, find_weights
 
-_Network = type[efficientnet_lite.EfficientNetLite] | type[resnet.ResNet] | type[vgg.VGG]
+_Network = type[densenet.DenseNet] | type[efficientnet_lite.EfficientNetLite] | type[resnet.ResNet] | type[vgg.VGG]
 _NETWORKS: dict[str, _Network] = {
+    **dict.fromkeys(densenet.VARIANTS, densenet.DenseNet),
     **dict.fromkeys(efficientnet_lite.VARIANTS, efficientnet_lite.EfficientNetLite),
     **dict.fromkeys(resnet.VARIANTS, resnet.ResNet),
     **dict.fromkeys(vgg.VARIANTS, vgg.VGG),
@@ -38,9 +39,12 @@ class Backbone(nn.Module):
     """The trunk of an ImageNet classifier without its head, randomly initialised until `load_pretrained`.
 
     `stages` selects by index from fine to coarse, negative ones counted from the last; None takes all. Nothing deeper
-    than the last selected stage is built or computed. EfficientNet-Lite and ResNet have four stages (strides 4, 8, 16
-    and 32), VGG five (1, 2, 4, 8 and 16), timm's as many as timm says. Whether the weights move is the method's
-    business.
+    than the last selected stage is built or computed. DenseNet, EfficientNet-Lite and ResNet have four stages (strides
+    4, 8, 16 and 32), VGG five (1, 2, 4, 8 and 16), timm's as many as timm says. Whether the weights move is the
+    method's business.
+
+    With `head`, the last stage is what the convolution between it and the published classifier makes of it, where a
+    network built in here has one: EfficientNet-Lite has.
 
     Attributes:
         stages: channels and stride of each selected stage, fine to coarse.
@@ -52,7 +56,7 @@ class Backbone(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, stages: tuple[int, ...] | None = None) -> None:
+    def __init__(self, name: str, stages: tuple[int, ...] | None = None, *, head: bool = False) -> None:
         super().__init__()
         self.name = name
         self.net: nn.Module
@@ -67,7 +71,9 @@ class Backbone(nn.Module):
             kind = _NETWORKS[name]
             count = len(kind.STRIDES)
             self._picked = _pick(name, stages, count)
-            net = kind(name, depth=self._picked[-1] + 1)
+            depth = self._picked[-1] + 1
+            lite = efficientnet_lite.EfficientNetLite
+            net = lite(name, depth, head=head) if kind is lite else kind(name, depth=depth)
             net.apply(_initialise)
             everything = [StageInfo(*pair) for pair in zip(net.channels, kind.STRIDES, strict=False)]
             self.net, mean, std = net, kind.MEAN, kind.STD
@@ -92,7 +98,7 @@ class Backbone(nn.Module):
         if self.name.startswith(TIMM):
             state = _create_timm(self.name, path, out_indices=self._picked).state_dict()
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = densenet.renamed(torch.load(path, map_location="cpu", weights_only=True))
         own = self.net.state_dict()  # the file also holds the head, and stages deeper than the ones selected
         self.net.load_state_dict({key: value for key, value in state.items() if key in own})
 

@@ -26,14 +26,15 @@ _GROUPS = [
 ]
 #: the groups after which a stage ends: the next one halves the resolution, or there is none
 _STAGE_ENDS = (1, 2, 4, 6)
-_STEM = 32
+_STEM, _TOP = 32, 1280
 _BN_EPS = 1e-3
 
 
 class EfficientNetLite(nn.Module):
-    """Features at strides 4, 8, 16 and 32: the last block before each reduction, without the 1280-channel head.
+    """Features at strides 4, 8, 16 and 32: the last block before each reduction.
 
-    Built only as deep as the first `depth` stages need. Input is `(N, 3, H, W)`, already normalised.
+    Built only as deep as the first `depth` stages need. With `head`, the last of four stages is what the 1280-channel
+    convolution before the classifier makes of it. Input is `(N, 3, H, W)`, already normalised.
     """
 
     #: parameters of the published file that belong to the classifier, not to the trunk
@@ -43,7 +44,7 @@ class EfficientNetLite(nn.Module):
     MEAN = (127 / 255,) * 3
     STD = (128 / 255,) * 3
 
-    def __init__(self, name: str, depth: int = 4) -> None:
+    def __init__(self, name: str, depth: int = 4, *, head: bool = False) -> None:
         super().__init__()
         width, deep = VARIANTS[name]
         self._conv_stem = SameConv2d(3, _STEM, 3, 2)
@@ -63,6 +64,11 @@ class EfficientNetLite(nn.Module):
                 self._ends.append(len(blocks) - 1)
                 channels.append(outputs)
         self._blocks = nn.ModuleList(blocks)
+        self._has_head = head and depth == len(self.STRIDES)
+        if self._has_head:
+            self._conv_head = nn.Conv2d(inputs, _TOP, 1, bias=False)
+            self._bn1 = nn.BatchNorm2d(_TOP, eps=_BN_EPS)
+            channels[-1] = _TOP
         self.channels = tuple(channels)
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -73,6 +79,8 @@ class EfficientNetLite(nn.Module):
             x = block(x)
             if index in self._ends:
                 features.append(x)
+        if self._has_head:
+            features[-1] = F.relu6(self._bn1(self._conv_head(x)))
         return features
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,7 +22,7 @@ class WeightsFile:
 
     Attributes:
         file: its name as published, which carries the first eight hex digits of its sha256.
-        sha256: of the whole file.
+        sha256: of the whole file, or the first digits of it where no more are published.
         size: bytes.
         licence: SPDX identifier, as the publisher says.
         url: where it is published, or None where it comes in a package.
@@ -60,6 +61,8 @@ _FILES = {
             138_223_492,
             "95faca4d11227dddf8633dbb5ff6c8a9003c1aa5b8945c73834b8007b10950b8",
         ),
+        # The name has all that is published of this digest.
+        ("densenet121", _torchvision, 32_342_954, "a639ec97"),
         ("vgg16", _torchvision, 553_433_881, "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"),
     ]
 }
@@ -86,11 +89,28 @@ def find_weights(name: str) -> Path:
             f"{_looked_in()}; to fetch them: {remedy}"
         )
     found = file_digest(path)
-    if found != wanted.sha256:
+    if not found.startswith(wanted.sha256):
         raise UsageError(
             f"{path} is not the published file: its sha256 is {found[:8]}…, not {wanted.sha256[:8]}…; delete it"
         )
     return path
+
+
+def find_file(what: str, files: Mapping[str, str]) -> Path:
+    """The first of `files` (name on disk → URL) in `$UNREMARKABLE_WEIGHTS` or the cache; sha256 not known here.
+
+    Raises:
+        UsageError: none is there: says which files, where they were looked for, and the command that fetches one.
+    """
+    for folder in _folders():
+        for file in files:
+            if (folder / file).is_file():
+                return folder / file
+    file, url = next(iter(files.items()))
+    raise UsageError(
+        f"the weights of {what} are not on this machine: no {' or '.join(files)} in {_looked_in()}; "
+        f"to fetch them: curl -L --create-dirs -o {_folders()[0] / file} {url}"
+    )
 
 
 def get_weights(name: str, progress: Progress | None = None) -> Path:

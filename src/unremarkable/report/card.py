@@ -117,7 +117,7 @@ def _of_shortcuts(run: RunFolder) -> list[str]:
 
 
 def _model(model: Mapping[str, Any]) -> Block:
-    facts = {
+    facts: dict[str, Any] = {
         "Method": f"{model['method']} ({model['family']})",
         "Paper": model["paper"],
         "Options": ", ".join(f"{key} = {wording.number(value)}" for key, value in model["options"].items()) or "none",
@@ -127,6 +127,8 @@ def _model(model: Mapping[str, Any]) -> Block:
         + (f", smoothed with σ = {model['smoothing']:g} px" if model["smoothing"] else ""),
         "Seed": model["seed"],
     }
+    for name, value in model.get("settled", {}).items():
+        facts[name] = wording.number(value)
     return _facts("Model", facts)
 
 
@@ -141,7 +143,8 @@ def _training_data(model: Mapping[str, Any]) -> Block:
     }
     for part, found in model["parts"].items():
         if found["cases"]:
-            facts[f"{part.capitalize()}"] = f"{found['cases']} normal cases, sha256 {found['sha256']}"
+            kind = "labelled" if model.get("supervised") and part != "calibration" else "normal"
+            facts[f"{part.capitalize()}"] = f"{found['cases']} {kind} cases, sha256 {found['sha256']}"
     return Block(
         "Training data",
         _facts("", facts).facts,

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from unremarkable.evaluation.names import name_of
 from unremarkable.report import wording
 from unremarkable.report.folder import RunFolder
 
@@ -100,11 +101,15 @@ def _answers(run: RunFolder) -> dict[int, str]:
     model, data, plan = run.record["model"], run.record["data"], dict(run.record["plan"])
     parts = ", ".join(f"{found['cases']} {part}" for part, found in model["parts"].items() if found["cases"])
     versions = ", ".join(f"{name} {version}" for name, version in model["versions"].items())
+    supervised = model.get("supervised", False)
     trained = any(phase["epochs"] and phase["epochs"][0]["losses"] for phase in run.record["history"]["phases"])
     return {
-        1: f"Unsupervised anomaly detection with {model['method']} ({model['family']}).",
+        1: f"{'Classification' if supervised else 'Unsupervised anomaly detection'} with {model['method']}"
+        f" ({model['family']}).",
         3: "Intended use and out-of-scope use: see the model card. Background: for the authors.",
-        6: "A detector of anomalies that learns from normal images alone.",
+        6: "A classifier that learns from labelled normal and abnormal images."
+        if supervised
+        else "A detector of anomalies that learns from normal images alone.",
         7: f"Fitted on {model['data']['name']}; scored: {data['name']}. Their origin: for the authors.",
         8: f"{model['selection']}. Labels were {model['labels']['training']}. Clinical criteria: for the authors.",
         9: f"{model['intensity_reason']}; resized to {' × '.join(map(str, model['preprocess']['size']))} px.",
@@ -119,8 +124,10 @@ def _answers(run: RunFolder) -> dict[int, str]:
         24: f"Random weights from seed {model['seed']}, and pretrained ones where the options name a backbone.",
         25: f"{plan.get('training', '')}; {plan.get('machine', '')}."
         + ("" if trained else " Nothing was trained by gradient."),
-        26: "The weights of the lowest held-out loss on normals where the method has one, else the last. No abnormal "
-        "case was looked at.",
+        26: "The weights of the lowest held-out loss on "
+        + ("labelled cases" if supervised else "normals")
+        + " where the method has one, else the last."
+        + ("" if supervised else " No abnormal case was looked at."),
         27: "None.",
         31: "Anomaly maps over the images, on one scale for all cases"
         + ("; checked against masks or boxes above." if _localised(run) else "; not checked against marked lesions."),
@@ -133,7 +140,7 @@ def _answers(run: RunFolder) -> dict[int, str]:
 
 def _measured(run: RunFolder, metrics: Mapping[str, Any]) -> dict[int, str]:
     """What an evaluation adds."""
-    names = ", ".join(wording.label(name) for name in metrics["metrics"])
+    names = ", ".join(name_of(name) for name in metrics["metrics"])
     auroc = wording.value(run.metric("auroc"))
     sensitivity, specificity = (wording.value(run.metric(name)) for name in ("sensitivity", "specificity"))
     data, fitted = run.record["data"]["name"], run.record["model"]["data"]["name"]

@@ -10,8 +10,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from unremarkable.evaluation.curves import Curve
+from unremarkable.evaluation.names import label
 from unremarkable.explain import bands, bars, curves, features, scores, style, training
-from unremarkable.report import wording
 from unremarkable.report.folder import RunFolder, interval
 
 Found = tuple[str, Figure, str]
@@ -94,7 +94,7 @@ def _groups(run: RunFolder) -> Iterator[Found]:
         "Boxes are quartiles with the median; whiskers reach to 1.5 times the box, dots lie beyond.",
     )
     values = {
-        wording.label(metric): [interval(one["metrics"][metric]) for one in found.values()]
+        label(metric): [interval(one["metrics"][metric]) for one in found.values()]
         for metric in ("sensitivity", "auroc")
         if all(metric in one["metrics"] for one in found.values())
     }
@@ -125,7 +125,12 @@ def _false_alarms(run: RunFolder) -> Iterator[Found]:
 def _losses(run: RunFolder) -> Iterator[Found]:
     for phase in run.record["history"]["phases"]:
         if phase["epochs"] and phase["epochs"][0]["losses"]:
-            yield f"Training: {phase['name']}", training.loss_figure(phase), "Losses of normals only."
+            yield f"Training: {phase['name']}", training.loss_figure(phase), _losses_of(run)
+
+
+def _losses_of(run: RunFolder) -> str:
+    supervised = run.record["model"].get("supervised", False)
+    return "Losses of both classes." if supervised else "Losses of normals only."
 
 
 def _features(run: RunFolder) -> Iterator[Found]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from unremarkable.errors import UsageError
+from unremarkable.evaluation.names import label
+from unremarkable.files import whole_file
 from unremarkable.report import wording
 from unremarkable.report.card import model_card
 from unremarkable.report.claim import checklist
@@ -57,7 +59,7 @@ def write_page(path: Path, run: RunFolder) -> Path:
     counts: Mapping[str, Mapping[str, int]] = data["counts"]
     claim = checklist(run)
     further = [
-        block(wording.label(name), part)
+        block(label(name), part)
         for name, part in metrics.items()
         if name not in _OWN_PLACE and isinstance(part, Mapping)
     ]
@@ -110,15 +112,11 @@ def _below_shared_folder(titles: Sequence[str]) -> dict[str, str]:
 
 
 def _write(path: Path, page: str) -> Path:
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with whole_file(path) as unfinished:
             # File names may hold bytes that are no text; they must not cost the page.
-            partial.write_text(page, encoding="utf-8", errors="replace")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+            unfinished.write_text(page, encoding="utf-8", errors="replace")
     except OSError as error:
         raise UsageError(f"the report cannot be written to {path}: {error.strerror}") from error
     return path

@@ -112,6 +112,8 @@ def _model(detector: Detector) -> dict[str, Any]:
         "smoothing": detector.smoothing,
         "data": {key: data[key] for key in ("name", "layout", "split")},
         "selection": detector.plan_.selection,
+        "supervised": detector.options.needs_labels,
+        "settled": detector.method_.settled(),
         "parts": {part: {"cases": len(data[part]), "sha256": fingerprint(data[part])} for part in _PARTS},
         "failures": len(data["failures"]),
         **{key: manifest[key] for key in ("labels", "seed", "versions", "machine")},

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from unremarkable.evaluation.names import label
 from unremarkable.report import wording
 from unremarkable.report.folder import interval
 
@@ -54,14 +55,14 @@ def block(title: str, values: Mapping[str, Any]) -> Block:
     facts: list[tuple[str, Cell]] = []
     inner: list[Block] = []
     for name, value in values.items():
-        label = wording.label(name)
+        heading = label(name)
         if value is None or value == []:
             continue
         if (shown := _cell(value)) is not None:
-            facts.append((label, shown))
+            facts.append((heading, shown))
         elif rows := _rows(value):
-            inner.append(Block(label, table=_table(rows)))
-        elif isinstance(value, Mapping) and not (part := block(label, value)).empty:
+            inner.append(Block(heading, table=_table(rows)))
+        elif isinstance(value, Mapping) and not (part := block(heading, value)).empty:
             inner.append(part)
     return Block(title, tuple(facts), inner=tuple(inner))
 
@@ -96,7 +97,7 @@ def _rows(value: Any) -> dict[str, dict[str, Any]]:
         assert row is not None
         if not name:
             first, value = next(iter(row.items()))
-            name, row = f"{wording.label(first)} {wording.number(value)}", dict(list(row.items())[1:])
+            name, row = f"{label(first)} {wording.number(value)}", dict(list(row.items())[1:])
         rows[name] = row
     return rows
 
@@ -121,7 +122,7 @@ def _table(rows: Mapping[str, Mapping[str, Any]]) -> Table:
     # A column without a single value (a note that no row has) only takes room.
     columns = [key for key in columns if any(row.get(key) is not None for row in rows.values())]
     return Table(
-        tuple(wording.label(key) for key in columns),
+        tuple(label(key) for key in columns),
         tuple((name, tuple(_cell(row.get(key)) or Cell("–") for key in columns)) for name, row in rows.items()),
     )
 

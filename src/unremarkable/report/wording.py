@@ -7,49 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from unremarkable.evaluation.intervals import Interval
+from unremarkable.evaluation.names import label, meaning
 from unremarkable.report.folder import RunFolder, interval
-
-_NAMES = {
-    "auroc": ("AUROC", "how often an abnormal case scores above a normal one"),
-    "auprc": ("AUPRC", "average precision over all thresholds; depends on the share of abnormal cases"),
-    "fpr_at_tpr95": ("FPR at 95 % sensitivity", "share of normal cases flagged where 95 % of the abnormal ones are"),
-    "fpr_at_tpr99": ("FPR at 99 % sensitivity", "share of normal cases flagged where 99 % of the abnormal ones are"),
-    "sensitivity_at_specificity95": (
-        "Sensitivity at 95 % specificity",
-        "at a threshold chosen on the very normal cases it is measured on",
-    ),
-    "sensitivity": ("Sensitivity", "share of abnormal cases that were flagged"),
-    "specificity": ("Specificity", "share of normal cases that were not flagged"),
-    "accuracy": ("Accuracy", "share of all verdicts that are right"),
-    "precision": ("Precision (PPV)", "share of flagged cases that are abnormal"),
-    "npv": ("NPV", "share of cases not flagged that are normal"),
-    "f1": ("F1", "2 TP / (2 TP + FN + FP)"),
-    "ppv_at_prevalence": ("PPV at the stated prevalence", "share of flagged cases that would be abnormal there"),
-    "npv_at_prevalence": ("NPV at the stated prevalence", "share of cases not flagged that would be normal there"),
-}
-#: keys of results whose name in words is another
-_OTHERWISE = {
-    "p_value_calibration": "Calibration of the p-values",
-    "pixel": "Localisation: pixels",
-    "lesion": "Localisation: lesions",
-    "localisation": "Localisation: how it was measured",
-    "p_excess": "p of excess",
-}
-#: words that are not written as they are spelt in a key
-_WORDS = {
-    word.lower(): word
-    for word in ("AUROC", "AUPRC", "AUPRO", "AUPIMO", "FROC", "IoU", "Dice", "RA", "F1", "SSIM", "PSNR", "LPIPS", "KS")
-} | {"fp": "false positives"}
-
-
-def label(name: str) -> str:
-    """A key of a result as a reader would call it."""
-    if name in _NAMES:
-        return _NAMES[name][0]
-    if name in _OTHERWISE:
-        return _OTHERWISE[name]
-    words = " ".join(_WORDS.get(word, word) for word in name.split("_") if word)
-    return words[:1].upper() + words[1:]
 
 
 def headline(run: RunFolder) -> list[str]:
@@ -96,7 +55,7 @@ def metric_rows(metrics: Mapping[str, Any] | None) -> list[tuple[str, str, str, 
     for name, values in ((metrics or {}).get("metrics") or {}).items():
         found = interval(values)
         text, bounds = value(found)
-        rows.append((label(name), text, bounds, _NAMES.get(name, ("", ""))[1]))
+        rows.append((label(name), text, bounds, meaning(name)))
     return rows
 
 

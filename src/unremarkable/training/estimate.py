@@ -7,10 +7,9 @@ import time
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from unremarkable.methods.base import Collect, Method, Phase
-from unremarkable.training.batches import Images, load
+from unremarkable.training.batches import Images, as_collected, few, load
 from unremarkable.training.learner import Learner
 from unremarkable.training.machine import Machine, arrange, make_fabric, repeatable, resolve
 from unremarkable.training.settings import TrainSettings
@@ -35,25 +34,26 @@ def expected_seconds(method: Method, images: Images, settings: TrainSettings, he
         method = copy.deepcopy(method).to(machine.device)
         for phase in method.phases():
             count = min(phase.batch_size, len(images), _IMAGES if machine.kind == "cpu" else phase.batch_size)
-            sample = images[np.arange(count)]
+            sample = few(images, count)
             if isinstance(phase, Collect):
-                total += _collecting(method, phase, sample, machine) / count * len(images)
+                once, batch = _collecting(method, phase, sample, machine)
+                total += once + batch / count * len(images)
             else:
                 step, validation = _learning(method, phase, sample, machine)
                 total += (step * len(images) + validation * checked) / count * phase.epochs
     return total
 
 
-def _learning(method: Method, phase: Phase, sample: NDArray[np.float32], machine: Machine) -> tuple[float, float]:
+def _learning(method: Method, phase: Phase, sample: Images, machine: Machine) -> tuple[float, float]:
     """Seconds of one training step and of one validation step on this batch."""
     arrange(method, machine.layout)
     method.train()
     learner = Learner(method, phase, machine, make_fabric(machine))
     batch = load(sample, np.arange(len(sample)), machine)
-    learner.step(batch)
+    learner.step(*batch)
     began, steps = _now(machine), 0
     while steps < _STEPS and (steps == 0 or _now(machine) - began < _SECONDS):
-        learner.step(batch)
+        learner.step(*batch)
         steps += 1
     step = (_now(machine) - began) / steps
     if phase.validate is None:
@@ -63,16 +63,20 @@ def _learning(method: Method, phase: Phase, sample: NDArray[np.float32], machine
     return step, _now(machine) - began
 
 
-def _collecting(method: Method, phase: Collect, sample: NDArray[np.float32], machine: Machine) -> float:
-    """Seconds of collecting this batch."""
+def _collecting(method: Method, phase: Collect, sample: Images, machine: Machine) -> tuple[float, float]:
+    """Seconds of what a collection does once, when it has seen everything, and of each batch like this one."""
     arrange(method, torch.contiguous_format)
     method.eval()
-    batch = load(sample, np.arange(len(sample)), machine)
+    batch = as_collected(load(sample, np.arange(len(sample)), machine))
+    times = []
     with torch.no_grad():
         phase.collect([batch])
-        began = _now(machine)
-        phase.collect([batch])
-    return _now(machine) - began
+        for count in (1, 2):
+            began = _now(machine)
+            phase.collect([batch] * count)
+            times.append(_now(machine) - began)
+    each = min(max(times[1] - times[0], 0.0), times[0])
+    return times[0] - each, each
 
 
 def _now(machine: Machine) -> float:

@@ -1,4 +1,4 @@
-"""One phase of gradient training: its optimisers, an epoch, the loss of held-out normals."""
+"""One phase of gradient training: its optimisers, an epoch, the loss of held-out images."""
 
 from __future__ import annotations
 
@@ -40,11 +40,14 @@ class Learner:
         }
         self._update = _Update(fabric, self.optimizers, machine)
         self._number = 0
+        self._steps = 1  # of the whole phase; an epoch knows
+        self._rates = [group["lr"] for o in self.optimizers.values() for group in o.param_groups]
 
-    def step(self, images: Tensor) -> dict[str, Tensor]:
-        """One batch `(N, C, H, W)` in [0, 1]; the losses that the method names."""
+    def step(self, images: Tensor, *labels: Tensor) -> dict[str, Tensor]:
+        """One batch `(N, C, H, W)` in [0, 1], with its labels where there are any; the losses that the method names."""
+        self._set_rates()
         with self.machine.autocast():
-            losses = self.phase.step(images.contiguous(memory_format=self.machine.layout), self._update)
+            losses = self.phase.step(images.contiguous(memory_format=self.machine.layout), *labels, self._update)
         self._update.step += 1
         return {name: loss.detach() for name, loss in losses.items()}
 
@@ -63,14 +66,14 @@ class Learner:
         Raises:
             UsageError: a loss is not a finite number.
         """
-        self._number = number
+        self._number, self._steps = number, self.phase.epochs * len(batches)
         self.method.train()
         sums: defaultdict[str, Any] = defaultdict(float)
         counts: defaultdict[str, int] = defaultdict(int)
         means: dict[str, float] = {}
         for count, rows in enumerate(batches, start=1):
-            batch = load(images, rows, self.machine)
-            for name, loss in self.step(batch if change is None else change(batch)).items():
+            batch, *labels = load(images, rows, self.machine)
+            for name, loss in self.step(batch if change is None else change(batch), *labels).items():
                 sums[name] += loss.float() * len(rows)
                 counts[name] += len(rows)
             look = count % _LOOK == 0 or count == len(batches)
@@ -93,8 +96,9 @@ class Learner:
         with torch.no_grad(), self.machine.autocast():
             for start in range(0, len(images), self.phase.batch_size):
                 rows = np.arange(start, min(start + self.phase.batch_size, len(images)))
-                batch = load(images, rows, self.machine).contiguous(memory_format=self.machine.layout)
-                losses.append(self.phase.validate(batch).cpu().double())
+                batch, *labels = load(images, rows, self.machine)
+                batch = batch.contiguous(memory_format=self.machine.layout)
+                losses.append(self.phase.validate(batch, *labels).cpu().double())
         mean = float(torch.cat(losses).mean())
         self._require_finite("the held-out loss", mean)
         return mean
@@ -131,6 +135,14 @@ class Learner:
         for name, state in schedulers.items():
             self.schedulers[name].load_state_dict(state)
         self._update.step = steps
+
+    def _set_rates(self) -> None:
+        """Learning rates of the next step, where the phase says how they run."""
+        if self.phase.rate is not None:
+            factor = self.phase.rate(self._update.step, self._steps)
+            groups = (group for o in self.optimizers.values() for group in o.param_groups)
+            for group, rate in zip(groups, self._rates, strict=True):
+                group["lr"] = factor * rate
 
     def _require_finite(self, what: str, value: float) -> None:
         """Stop a run that has diverged, before its weights are kept anywhere."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from unremarkable.errors import UsageError
 from unremarkable.methods.base import Collect, Method, Phase
 from unremarkable.training.augment import make_augment
-from unremarkable.training.batches import Images, load, split_rows
+from unremarkable.training.batches import Images, Labelled, as_collected, load, split_rows
 from unremarkable.training.board import Board
 from unremarkable.training.checkpoint import Checkpoint, State, identify
 from unremarkable.training.history import Epoch, History, PhaseHistory
@@ -43,9 +43,10 @@ def train(
     Args:
         method: prepared; everything it learns must be in its parameters and buffers, and everything random in it must
             come from torch's global generator, which each epoch seeds anew.
-        images: training normals `(N, C, H, W)` in [0, 1].
-        held_out: normals that early stopping and learning rates go by. Without them a phase trains all its epochs and
-            keeps its last weights; with them, and a `validate`, it keeps its best.
+        images: training normals `(N, C, H, W)` in [0, 1]; `Labelled` images of both classes where the method's
+            options say that it needs labels.
+        held_out: what early stopping and learning rates go by, of the same kind. Without it a phase trains all its
+            epochs and keeps its last weights; with it, and a `validate`, it keeps its best.
         run: folder for the checkpoint, written after every epoch, and the TensorBoard log. A run that was interrupted
             goes on from there and ends with the same bits as an undisturbed one on the same machine.
         progress: show bars, or lines where stderr is no terminal.
@@ -56,6 +57,8 @@ def train(
     """
     if len(images) == 0:
         raise UsageError("there are no images to train on")
+    if any((isinstance(one, Labelled)) != method.options.needs_labels for one in (images, held_out) if one is not None):
+        raise ValueError(f"{method.name} takes labels if, and only if, its options need them")
     if held_out is not None and len(held_out) == 0:
         held_out = None
     machine = resolve(settings)
@@ -167,10 +170,10 @@ class _Training:
             phase.collect(self._in_order(images, phase.batch_size))
         self._record(self.history.phases[index], Epoch(1, {}, None, {}, time.monotonic() - began))
 
-    def _in_order(self, images: Images, size: int) -> Iterator[Tensor]:
+    def _in_order(self, images: Images, size: int) -> Iterator[Tensor | tuple[Tensor, ...]]:
         for start in range(0, len(images), size):
             rows = np.arange(start, min(start + size, len(images)))
-            yield load(images, rows, self.machine)
+            yield as_collected(load(images, rows, self.machine))
             self.shown.advance(len(rows))
 
     def _record(self, past: PhaseHistory, record: Epoch) -> None:

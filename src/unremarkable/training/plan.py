@@ -47,6 +47,9 @@ class Plan:
     expected_seconds: float | None
     selection: str
     notes: tuple[str, ...] = ()
+    #: how many of `training_cases` and `validation_cases` are abnormal; 0 for methods that learn from normals alone
+    abnormal_training: int = 0
+    abnormal_validation: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-compatible values."""
@@ -68,11 +71,16 @@ class Plan:
             for p in self.phases
         )
         images = "" if self.training_images == self.training_cases else f" ({self.training_images} slices)"
-        held = f"{self.validation_cases} for early stopping, " if self.validation_cases else ""
+        supervised = self.abnormal_training > 0
+        of_them, of_held = (
+            f" ({count} abnormal)" if supervised else "" for count in (self.abnormal_training, self.abnormal_validation)
+        )
+        held = f"{self.validation_cases} for early stopping{of_held}, " if self.validation_cases else ""
+        calibration = f"{self.calibration_cases} {'normals ' if supervised else ''}for calibration"
         return [
             ("method", f"{self.method} ({', '.join(f'{k}={v}' for k, v in self.options.items())})"),
-            ("normals", self.selection),
-            ("split", f"{self.training_cases} to train{images}, {held}{self.calibration_cases} for calibration"),
+            ("cases" if supervised else "normals", self.selection),
+            ("split", f"{self.training_cases} to train{images}{of_them}, {held}{calibration}"),
             ("input", f"{self.size[0]} × {self.size[1]} px, {'grey' if self.channels == 1 else 'colour'}"),
             ("intensity", self.intensity_reason),
             ("training", phases),
@@ -92,16 +100,20 @@ class Normals:
     selection: str
     notes: tuple[str, ...] = ()
 
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        """All of them, in the order in which they are packed."""
+        return (*self.training, *self.validation)
 
-def choose_normals(dataset: Dataset, split: str, seed: int) -> Normals:
-    """The normals to learn from; test cases are never among them.
 
-    `split`: "auto" takes the published training split where there is one, draws 70/15/15 by patient where labelled
-    cases have none, and takes everything where nothing is labelled abnormal; "none" takes every normal; "A/B/C"
-    draws with those shares.
+def apply_split(dataset: Dataset, split: str, seed: int) -> tuple[str, tuple[Case, ...]]:
+    """What `split` comes to ("published", "none" or shares), and the cases with their splits so.
+
+    "auto" takes the published split where there is one, draws 70/15/15 by patient where labelled cases have none, and
+    takes everything where nothing is labelled abnormal.
 
     Raises:
-        UsageError: no normal case is left, or `split` is not understood.
+        UsageError: there is no published split, or `split` is not understood.
     """
     from unremarkable.datasets.splits import split_cases
 
@@ -115,7 +127,17 @@ def choose_normals(dataset: Dataset, split: str, seed: int) -> Normals:
         raise UsageError(f"{dataset.root} has no published split; use --split 70/15/15 or --split none")
     if how not in ("published", "none"):
         cases = tuple(split_cases(cases, parse_fractions(how), seed))
-    normals = [case for case in cases if case.label in (NORMAL, None)]
+    return how, cases
+
+
+def choose_normals(dataset: Dataset, split: str, seed: int, *, unlabelled: bool = True) -> Normals:
+    """The normals to learn from, by `apply_split`; test cases are never among them. `unlabelled` ones count as normal.
+
+    Raises:
+        UsageError: no normal case is left, or `split` is not understood.
+    """
+    how, cases = apply_split(dataset, split, seed)
+    normals = [case for case in cases if case.label == NORMAL or (unlabelled and case.label is None)]
     if how == "none":
         training, validation = normals, []
         selection = f"all {len(normals)} normals of {dataset.name}"
@@ -178,11 +200,11 @@ def divide(
     """
     from unremarkable.datasets.splits import hold_out
 
-    cases = (*normals.training, *normals.validation)
+    cases = (*normals.training, *normals.validation)  # of a supervised fit, the abnormal ones come after
     readable = {int(index) for index in np.unique(packed.case_of)}
     # Splitting goes by patient and path; the index stands in for the path so that it comes back with the case.
     keyed = [
-        replace(case, patient=case.patient or packed.digests[i], path=str(i)) if i in readable else None
+        replace(case, patient=group_of(case, packed.digests[i]), path=str(i)) if i in readable else None
         for i, case in enumerate(cases)
     ]
     pool = [case for case in keyed[: len(normals.training)] if case]
@@ -197,6 +219,11 @@ def divide(
         kept, validation = hold_out(kept, count=max(1, round(VALIDATION_SHARE * len(kept))), seed=seed + 1)
     parts = {"training": kept, "validation": validation, "calibration": calibration}
     return {name: tuple(sorted(int(case.path) for case in part)) for name, part in parts.items()}
+
+
+def group_of(case: Case, digest: str | None) -> str | None:
+    """What a division keeps together: the patient where known, else the study, else the copies of one picture."""
+    return case.patient or case.study or digest
 
 
 def duration(seconds: float) -> str:
