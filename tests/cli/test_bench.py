@@ -133,7 +133,7 @@ def test_deduplicated(heads: Path) -> None:
     assert cell.key != other.key
     dataset = cell.data.open()
     parts = apply_protocol(protocol, dataset, digests=content(dataset.cases))
-    assert parts.notes[0].startswith("1 of the 12 normals")
+    assert parts.notes[0].startswith("1 of the 12 cases to learn from")
     assert len(parts.learning) == 11
 
 

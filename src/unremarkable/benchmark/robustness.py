@@ -224,10 +224,12 @@ class _Table:
 def mean_interval(
     values: NDArray[np.float64], groups: Sequence[str], *, replicates: int = 2000, seed: int = 0, level: float = 0.95
 ) -> Interval:
-    """Mean of `(N,)` values with its BCa interval over groups (patients), drawn whole."""
+    """Mean of `(N,)` values with its BCa interval over groups (patients), drawn whole; the same in any order."""
+    order = np.lexsort((values, groups))
+    ordered = values[order]
     return patient_intervals(
-        lambda weights: {"mean": weights @ values / weights.sum(axis=1)},
-        groups,
+        lambda weights: {"mean": weights @ ordered / weights.sum(axis=1)},
+        [groups[index] for index in order],
         np.zeros(len(values), np.bool_),
         replicates=replicates,
         seed=seed,

@@ -41,7 +41,7 @@ def fit(
     data: Annotated[
         str,
         typer.Argument(
-            help="Folder of scans, manifest (CSV, Parquet) or NPZ; only normals are used, unless the method needs labels."
+            help="Folder of scans, manifest (CSV, Parquet) or NPZ; normals only, unless the method needs labels."
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Model folder to write.")],

@@ -127,6 +127,8 @@ class Method(nn.Module, ABC):
     reduction: ClassVar[str]
     #: side of the square input in pixels, as published
     default_size: ClassVar[int] = 256
+    #: map value of a heat map's strongest colour where the map has a scale of its own; None for one that normals set
+    map_full: ClassVar[float | None] = None
     #: whether `predict` and what is collected keep their meaning in bfloat16; training runs in it either way
     half_precision: ClassVar[bool] = False
     Options: ClassVar[type[Options]] = Options

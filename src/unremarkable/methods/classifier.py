@@ -65,7 +65,7 @@ class Classifier(Method):
 
     Score: the logit of the probability of "abnormal", and not the probability itself, which rounds to 1 where the
     network is sure, so that cases could no longer be told apart. Map: Grad-CAM or Grad-CAM++ of that logit in the last
-    features, in units of the logit.
+    features, scaled so that its peak is that probability.
 
     Paper: "Anomaly detection in medical imaging", IJARSCT 5(3), 2025, sections IV.3 to IV.6 and VI.2 to VI.5: ResNet-50
     or EfficientNet from ImageNet, the last layer replaced; optional squeeze-and-excitation or transformer attention;
@@ -86,8 +86,8 @@ class Classifier(Method):
         - It names attention and no sizes. Squeeze-and-excitation reduces by 16, as published; one transformer layer of
           width 256: seven by seven locations are few.
         - It thresholds the probability "e.g." at 0.5 and the other detectors by ROC analysis; here the latter for both.
-        - The map comes in the resolution of the last features, 7 x 7 at 224 pixels, and is not scaled to [0, 1] image
-          by image: an image in which nothing speaks for "abnormal" shows nothing.
+        - The map, in the resolution of the last features (7 x 7 at 224 pixels), is scaled to [0, 1] image by image as
+          is usual, and then by the probability: an image that is taken for normal shows little.
     """
 
     name = "classifier"
@@ -98,6 +98,7 @@ class Classifier(Method):
     family = "supervised"
     reduction = "own"
     default_size = 224
+    map_full = 1.0
     half_precision = True
     Options = ClassifierOptions
 
@@ -137,21 +138,27 @@ class Classifier(Method):
         return [*count, train, Collect("threshold", _BATCH, self._settle, held_out=True)]
 
     def predict(self, images: Tensor) -> Prediction:
-        """Score: the logit of "abnormal". Map: Grad-CAM of it."""
+        """Score: the logit of "abnormal". Map: its Grad-CAM, scaled to the probability of "abnormal" at the peak."""
         features = self._features(images)
         with torch.enable_grad(), torch.autocast(features.device.type, enabled=False):
             features.requires_grad_()
             logit = self.head(features)
             (gradient,) = torch.autograd.grad(logit.sum(), features)
-        return Prediction(_MAPS[self.options.explanation](features.detach(), gradient), logit.detach())
+        score = logit.detach()
+        found = _MAPS[self.options.explanation](features.detach(), gradient)
+        peak = found.amax((1, 2, 3)).clamp_min(torch.finfo(found.dtype).tiny)
+        return Prediction(found * (score.sigmoid() / peak)[:, None, None, None], score)
 
     def settled(self) -> dict[str, Any]:
-        """The threshold by Youden's rule on the held-out cases; nothing where they were of one class."""
+        """The threshold by Youden's rule on the cases held out for early stopping; nothing if these were of one class.
+
+        Where there were too few to hold any out, it is from the training ones.
+        """
         if not self.youden.numel():
             return {}
         threshold, sensitivity, specificity = self.youden.tolist()
         return {
-            "Youden threshold on held-out cases": threshold,
+            "Youden threshold": threshold,
             "Youden threshold as a probability": float(self.youden[0].double().sigmoid()),
             "sensitivity at the Youden threshold": sensitivity,
             "specificity at the Youden threshold": specificity,

@@ -26,8 +26,8 @@ def grad_cam_plus_plus(features: Tensor, gradient: Tensor) -> Tensor:
     WACV 2018, section 3: w_k is the sum over locations of alpha ReLU(g), g the gradient, and alpha = g^2 / (2 g^2 + g^3
     sum(A)), the closed form for an answer that has passed an exponential. Two choices:
 
-    - The factor exp(answer) that the exponential leaves in every gradient is dropped. It scales a map as a whole, and
-      the paper scales each map to [0, 1] anyway; with it, maps of different images could not share one scale.
+    - The factor exp(answer) that the exponential leaves in every gradient is dropped. It scales a map as a whole, which
+      is scaled anew to be shown, and overflows for sure answers.
     - Of features that can be negative, the positive part is summed: the denominator could vanish otherwise.
     """
     positive = F.relu(gradient)

@@ -220,7 +220,7 @@ def _seen_before(detector: Detector, cases: Sequence[Case]) -> tuple[str, ...]:
     if not seen:
         return ()
     return (
-        f"{sum(seen.values())} of the {len(cases)} cases are byte for byte among the normals this model was fitted or "
+        f"{sum(seen.values())} of the {len(cases)} cases are byte for byte among those this model was fitted or "
         f"calibrated on ({seen[NORMAL]} labelled normal, {seen[ABNORMAL]} abnormal): the figures flatter it",
     )
 

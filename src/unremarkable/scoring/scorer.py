@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -157,7 +157,9 @@ def calibrate(predict: Predictor, images: Sequence[NDArray[np.float32]], owner: 
         pixels.append(maps[:, ::stride, ::stride].ravel())
     flat = np.concatenate(scores)
     by_case = np.array([flat[owner == case].max() for case in np.unique(owner)])
-    return Calibration.from_normals(by_case, np.concatenate(pixels))
+    calibration = Calibration.from_normals(by_case, np.concatenate(pixels))
+    full = predict.method.map_full
+    return calibration if full is None else replace(calibration, map_high=max(full, calibration.map_low))
 
 
 def to_picture(image: NDArray[np.float32]) -> NDArray[np.uint8]:
