@@ -234,7 +234,7 @@ def test_the_map_of_a_planted_bright_square_lies_on_the_square(trained: Classifi
         on_it[row : row + 32, column : column + 32] = True
         assert maps[index][on_it].mean() > 1.3 * maps[index][~on_it].mean()
     assert hits >= 7
-    assert maps[1::2].mean() > 2 * maps[::2].mean()
+    assert maps[1::2].mean() > 1.5 * maps[::2].mean()
 
 
 def test_what_was_settled_is_kept_with_the_weights(trained: Classifier) -> None:

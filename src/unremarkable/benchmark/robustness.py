@@ -225,10 +225,9 @@ def mean_interval(
     values: NDArray[np.float64], groups: Sequence[str], *, replicates: int = 2000, seed: int = 0, level: float = 0.95
 ) -> Interval:
     """Mean of `(N,)` values with its BCa interval over groups (patients), drawn whole; the same in any order."""
-    order = np.lexsort((values, groups))
-    ordered = values[order]
+    order = np.lexsort((values, np.asarray(groups)))
     return patient_intervals(
-        lambda weights: {"mean": weights @ ordered / weights.sum(axis=1)},
+        lambda weights: {"mean": weights @ values[order] / weights.sum(axis=1)},
         [groups[index] for index in order],
         np.zeros(len(values), np.bool_),
         replicates=replicates,

@@ -2,7 +2,9 @@
 
 Bias-corrected and accelerated bootstrap over patients (see `bca`). In simulation the plain percentile bootstrap holds
 an AUROC of 0.95, told from 20 normal and 20 abnormal patients, 90 % of the time where 95 % are promised, and nearly
-every miss is an interval too high; `benchmarks/interval_coverage.py` measures how often BCa holds it.
+every miss is an interval too high; BCa holds it 96 % of the time. The AUPRC, whose estimate lies too high in small
+samples, BCa holds 92 to 93 % of the time from 20 and 20 patients, and about 94 % from 50 and 50 or 100 and 100
+(`benchmarks/interval_coverage.py`).
 """
 
 from __future__ import annotations
