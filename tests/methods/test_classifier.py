@@ -138,6 +138,12 @@ def test_the_gradient_through_attention_is_the_true_one(attention: str) -> None:
         torch.testing.assert_close(method.predict(images).map.double(), expected, rtol=1e-3, atol=1e-6)
 
 
+def test_its_operations_can_be_counted(plain: Classifier) -> None:
+    from unremarkable.benchmark.measure import flops
+
+    assert flops(plain) > 1e7
+
+
 @pytest.mark.parametrize("backbone", ["resnet50", "densenet121", "efficientnet-lite1"])
 def test_the_papers_backbones(backbone: str) -> None:
     method = build(backbone=backbone).eval()

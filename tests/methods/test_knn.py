@@ -10,6 +10,8 @@ from safetensors.torch import load_file, save_file
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
+from unremarkable.datasets.phantom import make_phantom_dataset
+from unremarkable.detector import Detector
 from unremarkable.errors import UsageError
 from unremarkable.methods.knn import KNN, KNNOptions, Memory
 from unremarkable.methods.registry import make_options
@@ -166,10 +168,16 @@ def test_identical_normals_have_no_scale_but_finite_scores() -> None:
     assert prediction.score[0] < 1e-3 < prediction.score[1:].min()
 
 
-def test_too_few_normals_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"k = 3 needs at least 3 normals, not 2"):
-        fit(make(pretrained=False), images(2))
-    fit(make(pretrained=False), images(3))
+def test_fewer_normals_than_k_are_all_used() -> None:
+    few = fit(make(pretrained=False, k=20), images(4))
+    all_of_them = fit(make(pretrained=False, k=4), images(4))
+    with torch.no_grad():
+        assert torch.equal(few.predict(images(3, seed=1)).score, all_of_them.predict(images(3, seed=1)).score)
+
+
+def test_more_neighbours_than_the_estimate_of_time_looks_at(tmp_path: Path) -> None:
+    make_phantom_dataset(tmp_path / "data", n_train=24, n_test_normal=1, n_test_abnormal=1, size=32, seed=0)
+    assert Detector("knn", size=32, k=10).fit(tmp_path / "data").plan_.training_cases > 10
 
 
 def test_too_small_images_are_refused() -> None:

@@ -141,7 +141,8 @@ class Classifier(Method):
         """Score: the logit of "abnormal". Map: its Grad-CAM, scaled to the probability of "abnormal" at the peak."""
         features = self._features(images)
         with torch.enable_grad(), torch.autocast(features.device.type, enabled=False):
-            features.requires_grad_()
+            # A view is no leaf, which torch's counter of operations could not follow through autograd.grad.
+            features = features.requires_grad_().view_as(features)
             logit = self.head(features)
             (gradient,) = torch.autograd.grad(logit.sum(), features)
         score = logit.detach()

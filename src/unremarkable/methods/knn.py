@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unremarkable.errors import UsageError
 from unremarkable.methods.base import Collect, Options, Phase, Prediction
 from unremarkable.methods.frozen import FrozenBackbone, require_positive
 
@@ -30,7 +29,7 @@ class KNNOptions(Options):
     distance: Literal["euclidean", "cosine"] = field(
         default="euclidean", metadata={"help": "euclidean, each feature standardised by the normals; or cosine"}
     )
-    k: int = field(default=3, metadata={"help": "the score is the mean distance to so many nearest normals"})
+    k: int = field(default=3, metadata={"help": "score: mean distance to so many nearest normals; to all where fewer"})
     map_stage: int = field(default=-2, metadata={"help": "the stage whose locations make the map"})
     map_megabytes: int = field(
         default=64, metadata={"help": "normals are thinned for the map to this size; not for the score"}
@@ -102,12 +101,11 @@ class KNN(FrozenBackbone):
         for images in batches:
             features, at_locations = self._features(images)
             pooled.append(features)
-            local += [image for index, image in enumerate(at_locations, start=seen) if index % step == 0]
+            # Copies: a view would keep its whole batch in memory after the others were dropped.
+            local += [image.clone() for index, image in enumerate(at_locations, start=seen) if index % step == 0]
             seen += len(images)
             while len(local) > max(1, self.options.map_megabytes * 1_000_000 // (2 * local[0].numel())):
                 local, step = local[::2], 2 * step
-        if seen < self.options.k:
-            raise UsageError(f"knn with k = {self.options.k} needs at least {self.options.k} normals, not {seen}")
         with torch.autocast(pooled[0].device.type, enabled=False):
             self.whole.remember(torch.cat(pooled, dim=1))
             self.local.remember(_by_location(torch.stack(local)))
@@ -151,7 +149,8 @@ class Memory(nn.Module):
         self.norms = torch.stack([at.float().square().sum(1) for at in self.bank])
 
     def nearest(self, features: Tensor, k: int) -> Tensor:
-        """Distances `(L, N, k)` from features `(L, N, D)` to the k nearest normals of the same place."""
+        """Distances `(L, N, k)` from features `(L, N, D)` to the k nearest normals of the same place, or to all."""
+        k = min(k, self.bank.shape[1])
         with torch.autocast(features.device.type, enabled=False):
             chunks = zip(
                 *(t.split(_CHUNK) for t in (self._scaled(features, self.mean), self.bank, self.norms)), strict=True
