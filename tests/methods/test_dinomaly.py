@@ -87,6 +87,13 @@ def test_smoothing_keeps_a_constant_map() -> None:
     torch.testing.assert_close(_smooth(torch.full((1, 1, 7, 9), 0.3)), torch.full((1, 1, 7, 9), 0.3))
 
 
+def test_no_gradient_reaches_the_target() -> None:
+    e, d = torch.rand(1, 2, 3, 3, requires_grad=True), torch.rand(1, 2, 3, 3, requires_grad=True)
+    mined_cosine(e, d, 0.5).sum().backward()
+    assert e.grad is None
+    assert d.grad is not None
+
+
 def test_the_loss_is_global_and_its_gradient_shrinks_where_it_is_easy() -> None:
     """Of 8 locations the 2 worst keep their gradient, the other 6 a tenth; the loss itself does not know."""
     torch.manual_seed(0)

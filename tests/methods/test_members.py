@@ -12,7 +12,9 @@ from unremarkable.errors import UsageError
 from unremarkable.imaging.preprocess import resize
 from unremarkable.methods import make_options, method_class, method_names
 from unremarkable.methods.base import Prediction
-from unremarkable.methods.members import Member, Spec, reduced, smoothed
+from unremarkable.methods.feature_maps import smooth
+from unremarkable.methods.members import Member, Spec
+from unremarkable.methods.scoring_rule import reduce
 from unremarkable.scoring.reduction import reduce_map
 
 
@@ -81,13 +83,13 @@ def test_colour_becomes_luminance() -> None:
 def test_maps_are_smoothed_as_scoring_does_it(sigma: float) -> None:
     maps = np.random.default_rng(0).random((2, 1, 13, 8)).astype(np.float32)
     expected = gaussian_filter(maps, (0, 0, sigma, sigma), mode="reflect") if sigma else maps
-    np.testing.assert_allclose(smoothed(torch.from_numpy(maps), sigma), expected, atol=1e-5)
+    np.testing.assert_allclose(smooth(torch.from_numpy(maps), sigma), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("how", ["max", "mean", "top1", "top10"])
 def test_maps_are_reduced_as_scoring_does_it(how: str) -> None:
     maps = np.random.default_rng(0).random((3, 1, 17, 20)).astype(np.float32)
-    np.testing.assert_allclose(reduced(torch.from_numpy(maps), how), reduce_map(maps[:, 0], how), rtol=1e-5)
+    np.testing.assert_allclose(reduce(torch.from_numpy(maps), how), reduce_map(maps[:, 0], how), rtol=1e-5)
 
 
 def test_a_chosen_reduction_stands_in_for_the_published_score(monkeypatch: pytest.MonkeyPatch) -> None:

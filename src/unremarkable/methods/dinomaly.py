@@ -15,8 +15,9 @@ from torch.optim import Optimizer
 from unremarkable.errors import UsageError
 from unremarkable.methods import base
 from unremarkable.methods.base import Collect, Method, Phase, Prediction, Update
-from unremarkable.methods.cosine import cosine_distance, global_cosine
+from unremarkable.methods.feature_maps import cosine_distances, flat_cosine_distances
 from unremarkable.methods.optimizers import StableAdamW, clipped, warm_cosine
+from unremarkable.methods.scoring_rule import reduce
 from unremarkable.networks.transformer import MLP, Block, LinearAttention
 from unremarkable.networks.vit import VARIANTS, ViT
 
@@ -163,12 +164,10 @@ class Dinomaly(Method):
 
     def predict(self, images: Tensor) -> Prediction:
         """Map: mean over the groups of 1 - cosine, smoothed; score: the mean of its highest hundredth."""
-        distance = torch.stack([cosine_distance(e, d) for e, d in zip(*self.features(images), strict=True)]).mean(0)
+        distance = torch.stack([cosine_distances(e, d) for e, d in zip(*self.features(images), strict=True)]).mean(0)
         side = (min(MAP_SIDE, self.size[0]), min(MAP_SIDE, self.size[1]))
         smooth = _smooth(F.interpolate(distance.unsqueeze(1), side, mode="bilinear", align_corners=False))
-        flat = smooth.flatten(1)
-        top = flat.topk(max(1, round(0.01 * flat.shape[1])), dim=1).values
-        return Prediction(smooth, top.mean(dim=1))
+        return Prediction(smooth, reduce(smooth, "top1"))
 
     def feature_pairs(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The groups side by side."""
@@ -202,14 +201,14 @@ def mined_cosine(encoded: Tensor, decoded: Tensor, share: float) -> Tensor:
     Its gradient towards `decoded` is shrunk at the `share` of the batch's locations that are rebuilt best.
     """
     with torch.no_grad():
-        distance = cosine_distance(encoded, decoded)
+        distance = cosine_distances(encoded, decoded)
         kept = max(1, int(distance.numel() * (1 - share)))
         threshold = distance.flatten().topk(kept).values[-1]
         factor = torch.where(distance < threshold, SHRINK, 1.0).unsqueeze(1)
     mined = decoded.view_as(decoded)  # a node of its own, so that the hook scales this loss's gradient and no other's
     if mined.requires_grad:
         mined.register_hook(lambda gradient: gradient * factor)
-    return global_cosine(encoded, mined)
+    return flat_cosine_distances(encoded.detach(), mined)
 
 
 def _smooth(maps: Tensor) -> Tensor:

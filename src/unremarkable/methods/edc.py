@@ -14,7 +14,7 @@ from torch.optim import AdamW, Optimizer
 from unremarkable.errors import UsageError, unknown_name
 from unremarkable.methods import base
 from unremarkable.methods.base import Collect, Method, Phase, Prediction, Update
-from unremarkable.methods.cosine import cosine_distance, global_cosine
+from unremarkable.methods.feature_maps import cosine_distances, flat_cosine_distances
 from unremarkable.methods.optimizers import clipped
 from unremarkable.networks.backbones import Backbone
 from unremarkable.networks.edc_decoder import EDCDecoder
@@ -124,11 +124,11 @@ class EDC(Method):
     def loss(self, images: Tensor) -> Tensor:
         """Sum over the stages of the global cosine distance of each image, `(N,)` in [0, 6]."""
         pairs = zip(*self.features(images), strict=True)
-        return torch.stack([global_cosine(encoded, decoded) for encoded, decoded in pairs]).sum(dim=0)
+        return torch.stack([flat_cosine_distances(encoded, decoded) for encoded, decoded in pairs]).sum(dim=0)
 
     def predict(self, images: Tensor) -> Prediction:
         """Map: mean over the stages of 1 - cosine, at the finest stage's resolution; score: its maximum."""
-        distances = [cosine_distance(e, d).unsqueeze(1) for e, d in zip(*self.features(images), strict=True)]
+        distances = [cosine_distances(e, d).unsqueeze(1) for e, d in zip(*self.features(images), strict=True)]
         finest = distances[0].shape[-2:]
         resized = [F.interpolate(d, finest, mode="bilinear", align_corners=False) for d in distances]
         anomaly_map = torch.cat(resized, dim=1).mean(dim=1, keepdim=True)

@@ -15,6 +15,7 @@ from torch.optim import Adam, Optimizer
 from unremarkable.errors import UsageError, unknown_name
 from unremarkable.methods import base
 from unremarkable.methods.base import Collect, Method, Phase, Prediction, Update
+from unremarkable.methods.feature_maps import cosine_distances
 from unremarkable.methods.scoring_rule import REDUCTIONS, Rule, apply_rule, choose, rules
 from unremarkable.networks.backbones import Backbone
 from unremarkable.networks.feature_decoder import Decoder, Kind, PixelHead, make_encoder
@@ -178,7 +179,7 @@ class HeteroAE(Method):
         """
         if self.head is not None:
             return squared_error(images, self.rebuild(images))
-        maps = [1 - F.cosine_similarity(e, d, dim=1) for e, d in zip(*self.features(images), strict=True)]  # eq. 6
+        maps = [cosine_distances(e, d) for e, d in zip(*self.features(images), strict=True)]  # eq. 6
         resized = [F.interpolate(m.unsqueeze(1), self.size, mode="bilinear", align_corners=False) for m in maps]
         return torch.cat(resized, dim=1)
 

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from unremarkable.errors import UsageError, unknown_name
 from unremarkable.methods.base import Collect, Method, Options, Phase, Update
 from unremarkable.methods.combining import Scale
+from unremarkable.methods.feature_maps import smooth
 from unremarkable.methods.registry import make_options, method_class
+from unremarkable.methods.scoring_rule import reduce
 
 _REDUCTIONS = ("published", "max", "mean", "top1", "top10")
 _SETTINGS = ("@size", "@channels", "@reduction", "@smoothing")
@@ -115,9 +117,9 @@ class Member(nn.Module):
         with self._precision(images):
             prediction = self.method.predict(self.fed(images))
         with torch.autocast(images.device.type, enabled=False):
-            maps = smoothed(prediction.map.float(), self.spec.smoothing)
+            maps = smooth(prediction.map.float(), self.spec.smoothing)
             published = self.spec.reduction == "published"
-            return maps, prediction.score.float() if published else reduced(maps, self.spec.reduction)
+            return maps, prediction.score.float() if published else reduce(maps, self.spec.reduction)
 
     def fed(self, images: Tensor) -> Tensor:
         """The ensemble's images `(N, C, H, W)` with the member's channels and size.
@@ -158,32 +160,6 @@ class Member(nn.Module):
             return own(self.fed(images))
 
         return validate
-
-
-def reduced(maps: Tensor, how: str) -> Tensor:
-    """Scores `(N,)` of maps `(N, 1, h, w)`: "max", "mean", "top1" or "top10", as scoring reduces them."""
-    flat = maps.flatten(1)
-    share = {"max": 0.0, "top1": 0.01, "top10": 0.1, "mean": 1.0}[how]
-    count = max(1, round(share * flat.shape[1]))
-    return flat.topk(count, dim=1).values.mean(dim=1)
-
-
-def smoothed(maps: Tensor, sigma: float) -> Tensor:
-    """Maps `(N, 1, h, w)` as scoring smooths them: a Gaussian cut off at four sigma, the border mirrored."""
-    if sigma == 0:
-        return maps
-    rows, columns = (_blur(side, sigma).to(maps) for side in maps.shape[2:])
-    return rows @ maps @ columns.mT
-
-
-def _blur(side: int, sigma: float) -> Tensor:
-    """`(side, side)` matrix that smooths a line of so many pixels."""
-    radius = int(4 * sigma + 0.5)
-    offsets = torch.arange(-radius, radius + 1)
-    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    at = (torch.arange(side)[:, None] + offsets) % (2 * side)
-    at = torch.where(at < side, at, 2 * side - 1 - at)
-    return torch.zeros(side, side).scatter_add_(1, at, (kernel / kernel.sum()).expand(side, -1))
 
 
 def _settings(text: str, given: Mapping[str, str]) -> dict[str, Any]:
