@@ -76,7 +76,9 @@ def run_cell(cell: Cell, work: Path, made: Path) -> dict[str, Any]:
     supervised = detector.options.needs_labels
     parts = apply_protocol(protocol, dataset, cell.fold, other, digests, labelled=supervised)
 
+    working = time.process_time()
     fit_seconds, resumed = measure.timed_fit(detector, parts.learning, work / "fit", progress=True)
+    working = time.process_time() - working
 
     root = (other or dataset).root
     rows, failures, score_seconds = [], [], 0.0
@@ -110,6 +112,7 @@ def run_cell(cell: Cell, work: Path, made: Path) -> dict[str, Any]:
         "plan": plan.lines(),
         "cost": {
             "fit_seconds": fit_seconds,
+            "fit_core_seconds": None if resumed else working,
             "score_seconds": score_seconds,
             "images_per_second": images / score_seconds if score_seconds else None,
             "peak_memory_mb": measure.peak_memory_mb(),

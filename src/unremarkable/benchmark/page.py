@@ -37,6 +37,7 @@ _GROUPS = {
 }
 _COSTS = {
     "fit_seconds": ("fit", "{:,.1f} s"),
+    "fit_core_seconds": ("fit, on all cores together", "{:,.1f} s"),
     "score_seconds": ("scoring", "{:,.1f} s"),
     "images_per_second": ("images per second", "{:,.1f}"),
     "peak_memory_mb": ("peak memory", "{:,.0f} MiB"),

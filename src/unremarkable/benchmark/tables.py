@@ -43,6 +43,7 @@ NOTE = (
 SEEDS = "seeds"
 _COSTS = (
     ("fit_seconds", "fit, s", "{:.0f}", 1),
+    ("fit_core_seconds", "fit, core s", "{:.0f}", 1),
     ("images_per_second", "images/s", "{:.1f}", 1),
     ("peak_memory_mb", "peak memory, MiB", "{:.0f}", 1),
     ("parameters", "parameters, M", "{:.2f}", 1e6),

@@ -15,7 +15,7 @@ import numpy as np
 from unremarkable.datasets.case import ABNORMAL, Case, Dataset
 from unremarkable.errors import UsageError
 from unremarkable.training.batches import Images, Labelled
-from unremarkable.training.plan import VALIDATION_SHARE, Normals, apply_split, choose_normals, divide, group_of
+from unremarkable.training.plan import Normals, apply_split, choose_normals, divide, group_of, stopping_count
 
 if TYPE_CHECKING:
     from unremarkable.datasets.cache import Packed
@@ -117,7 +117,7 @@ def _place_abnormal(chosen: Supervised, parts: Mapping[str, tuple[int, ...]], pa
     kept: tuple[Case, ...] = tuple(free)
     held: tuple[Case, ...] = ()
     if stops_early and not chosen.abnormal_validation and len({case.patient for case in free}) > 1:
-        kept, held = hold_out(free, count=max(1, round(VALIDATION_SHARE * len(free))), seed=seed + 1)
+        kept, held = hold_out(free, count=stopping_count(len(free)), seed=seed + 1)
     placed["training"] += [int(case.path) for case in kept]
     placed["validation"] += [int(case.path) for case in held]
     if not placed["training"]:

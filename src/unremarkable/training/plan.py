@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: share of the normals held out for calibration, and of the rest for early stopping
 CALIBRATION_SHARE = 0.2
 VALIDATION_SHARE = 0.1
+#: held out for early stopping, at least, as long as they are not more than a quarter of the rest: by five images, a
+#: tenth of fifty, one cannot stop, nor bring two detectors to one scale
+VALIDATION_LEAST = 20
 #: normals held out for calibration, at most, unless a rate needs more. With 200, the rate that a model really keeps
 #: where 5 % is asked for has a standard deviation of 1.5 points; twice as many would make it 1.1, and learning needs
 #: them more.
@@ -216,9 +219,14 @@ def divide(
     kept, calibration = hold_out(pool, count=count, seed=seed)
     validation = tuple(case for case in keyed[len(normals.training) :] if case) if stops_early else ()
     if stops_early and not validation and len(kept) > 1:
-        kept, validation = hold_out(kept, count=max(1, round(VALIDATION_SHARE * len(kept))), seed=seed + 1)
+        kept, validation = hold_out(kept, count=stopping_count(len(kept)), seed=seed + 1)
     parts = {"training": kept, "validation": validation, "calibration": calibration}
     return {name: tuple(sorted(int(case.path) for case in part)) for name, part in parts.items()}
+
+
+def stopping_count(cases: int) -> int:
+    """How many of so many cases are held out for early stopping."""
+    return max(1, round(VALIDATION_SHARE * cases), min(VALIDATION_LEAST, cases // 4))
 
 
 def group_of(case: Case, digest: str | None) -> str | None:
