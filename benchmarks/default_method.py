@@ -55,7 +55,7 @@ MEMBERS = ("knn", "mahalanobis", "padim", "patchcore", "classical")
 VARIANTS = ("knn[grid=1]", "knn[grid=4]", "knn[grid=1,distance=cosine]", "knn[stages=-2]")
 RULES = ("z", "fisher")
 #: normals that take part, held-out ones that anomalies are made of, and those that a mode is told from
-NORMALS, HELD, CLEAN = 600, 100, 60
+NORMALS, HELD, CLEAN = 300, 64, 48
 GROUPS, TRIED = 5, 2
 SIZE, SEED = 224, 0
 PAGE = ROOT / "docs" / "default-method.md"
