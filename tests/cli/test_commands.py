@@ -21,7 +21,7 @@ def test_fit_score_evaluate(run: Run, phantoms: Path, tmp_path: Path) -> None:
     fitted = run("fit", phantoms, "-o", tmp_path / "model", "--size", 64, "--json")
     assert fitted.code == 0, fitted.err
     plan = fitted.json()["plan"]
-    assert plan["training_cases"] + plan["calibration_cases"] == 60
+    assert plan["training_cases"] + plan["validation_cases"] + plan["calibration_cases"] == 60
     assert not (tmp_path / "model.run").exists()
 
     scored = run("score", tmp_path / "model", phantoms / "test", "-o", tmp_path / "out", "--json")
@@ -89,7 +89,7 @@ def test_methods(run: Run) -> None:
 
 def test_fit_help_shows_every_default(run: Run) -> None:
     text = run("fit", "--help").out
-    for expected in ("[default: knn]", "k=3", "hetero-ae:", "alpha=0.7", "f-anogan:"):
+    for expected in ("[default: ensemble]", "k=3", "hetero-ae:", "alpha=0.7", "f-anogan:"):
         assert expected in text
 
 

@@ -42,9 +42,9 @@ def test_folder_with_no_normals(run: Run, phantoms: Path, tmp_path: Path) -> Non
     [
         (["--method", "hetero-au"], "hetero-ae"),
         (["--set", "neighbors=3"], "option"),
-        (["--set", "kk=3"], "'k'"),
+        (["--method", "knn", "--set", "kk=3"], "'k'"),
         (["--set", "k"], "option=value"),
-        (["--set", "k=three"], "whole number"),
+        (["--method", "knn", "--set", "k=three"], "whole number"),
         (["--split", "80/20"], "70/15/15"),
         (["--false-alarm-rate", "0.0001"], "9999"),
         (["--false-alarm-rate", "2"], "between 0 and 1"),

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from unremarkable.cli.common import Overwrite, check_new, say, table
+from unremarkable.methods.registry import DEFAULT
 
 
 def demo(
@@ -16,7 +17,7 @@ def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for everything the demo makes.")] = Path(
         "demo"
     ),
-    method: Annotated[str, typer.Option(help="Method to fit.")] = "knn",
+    method: Annotated[str, typer.Option(help="Method to fit.")] = DEFAULT,
     seed: Annotated[int, typer.Option(help="Seed of the simulation and of the fit.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:

@@ -27,6 +27,7 @@ from unremarkable.cli.common import (
     say,
     table,
 )
+from unremarkable.methods.registry import DEFAULT
 
 
 class FitCommand(TyperCommand):
@@ -45,7 +46,7 @@ def fit(
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Model folder to write.")],
-    method: Annotated[str, typer.Option(help="Method; `unremarkable methods` lists them.")] = "knn",
+    method: Annotated[str, typer.Option(help="Method; `unremarkable methods` lists them.")] = DEFAULT,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A method's option, as option=value; repeatable.")
     ] = None,

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: name → "module:class"; third parties add theirs through this entry-point group.
 GROUP = "unremarkable.methods"
+#: what fits where no method is named; docs/default-method.md says how it was chosen
+DEFAULT = "ensemble"
 _OWN = {
     "autoencoder": "unremarkable.methods.autoencoder:Autoencoder",
     "classical": "unremarkable.methods.classical:Classical",
