@@ -127,3 +127,14 @@ def test_demo_replaces_only_its_own_output(run: Run, phantoms: Path, tmp_path: P
 def test_help(run: Run, arguments: list[str]) -> None:
     outcome = run(*arguments)
     assert "Usage" in outcome.out + outcome.err
+
+
+def test_fit_says_what_the_look_after_training_found(
+    run: Run, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unremarkable.training.loop.look_over", lambda *_: ["it copies; try another"])
+    done = run("fit", phantoms, "--size", "32", "-o", tmp_path / "m")
+    assert "warning: it copies; try another\n" in done.err
+    assert json.loads((tmp_path / "m" / "config.json").read_text())["history"]["warnings"] == ["it copies; try another"]
+    done = run("fit", phantoms, "--size", "32", "-o", tmp_path / "n", "--json")
+    assert done.json()["warnings"] == ["it copies; try another"]

@@ -20,11 +20,36 @@ from unremarkable.training.loop import train
 from unremarkable.training.settings import TrainSettings
 
 SIZE = (64, 64)
+DIFFUSION = {
+    "start": 600,
+    "calls": 2,
+    "widths": (4, 8, 8),
+    "blocks": 1,
+    "attention": (),
+    "learning_rate": 2e-2,
+    "epochs": 6,
+    "batch_size": 8,
+}
 #: options that make a method quick to fit; methods that are not listed run with their defaults
 SMALL: dict[str, dict[str, Any]] = {
+    # wide enough for the features of an untrained discriminator to tell noise from a scan: it takes long to learn more
+    "alad": {"width": 16, "latent_dim": 8, "epochs": 1, "batch_size": 8},
+    "anoddpm": DIFFUSION | {"octaves": 2},
+    "anogan": {"width": 4, "latent_dim": 8, "search_steps": 4, "epochs": 2, "batch_size": 8},
     "autoencoder": {"widths": (4, 8, 8, 8), "latent_dim": 8, "epochs": 2, "batch_size": 8, "learning_rate": 1e-2},
+    "ceae": {
+        "widths": (4, 8, 8, 8),
+        "latent_dim": 8,
+        "hidden": 16,
+        "epochs": 4,
+        "batch_size": 4,
+        "learning_rate": 1e-2,
+    },
     "classical": {"features": ("hog", "glcm", "wavelet", "lbp", "first-order")},
     "classifier": {"epochs": 3, "batch_size": 8, "learning_rate": 1e-3},
+    # black pixels are background by default, and half of the noise is black
+    "dae": {"foreground": -1, "widths": (8, 8, 8), "epochs": 3, "batch_size": 8, "learning_rate": 1e-2},
+    "ddpm": DIFFUSION,
     "dinomaly": {
         "encoder": "vit-tiny-16",
         "pretrained": False,
@@ -35,6 +60,7 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     # batch norm follows fast, or scoring would use statistics from before these few steps
     "edc": {"decoder": "resnet18", "epochs": 4, "batch_size": 8, "learning_rate": 3e-3, "momentum": 0.5},
+    "efficient-gan": {"width": 2, "latent_dim": 8, "epochs": 2, "batch_size": 8},
     "ensemble": {"members": ("knn", "knn:grid=1;k=2;distance=cosine;@size=32")},
     "f-anogan": {
         "dim": 4,
@@ -45,12 +71,77 @@ SMALL: dict[str, dict[str, Any]] = {
         "encoder_epochs": 2,
         "batch_size": 8,
     },
+    "ganomaly": {
+        "generator_width": 8,
+        "discriminator_width": 4,
+        "latent_dim": 16,
+        "epochs": 20,  # the second encoder follows the first with a delay
+        "batch_size": 4,
+        "learning_rate": 1e-2,
+    },
     "hetero-ae": {"epochs": 1, "batch_size": 8, "rule": "max"},
+    "ltm": {
+        "width": 8,
+        "residuals": 1,
+        "codes": 8,
+        "code_width": 4,
+        "codec_learning_rate": 3e-3,
+        "codec_epochs": 20,
+        "transformer_width": 16,
+        "transformer_depth": 1,
+        "transformer_heads": 2,
+        "transformer_learning_rate": 1e-2,
+        "transformer_epochs": 4,
+        "batch_size": 8,
+    },
+    "mae": {
+        "width": 32,
+        "depth": 1,
+        "heads": 2,
+        "decoder_width": 32,
+        "decoder_depth": 1,
+        "decoder_heads": 2,
+        "base_learning_rate": 0.3,  # of a batch of 256
+        "epochs": 6,
+        "batch_size": 8,
+    },
+    "memae": {
+        "widths": (4, 8, 8, 8),
+        "latent_dim": 8,
+        "slots": 20,
+        "epochs": 4,
+        "batch_size": 4,
+        "learning_rate": 1e-2,
+    },
     "mkd": {"epochs": 2, "batch_size": 8, "learning_rate": 1e-2},
     "padim": {"dimensions": 32},
+    "phanes": {
+        "widths": (8, 16, 16),
+        "latent_dim": 8,
+        "gamma_r": 0.0,
+        "learning_rate": 3e-3,
+        "epochs": 3,
+        "holes": (10, 20),
+        "width": 4,
+        "blocks": 1,
+        "inpainting_learning_rate": 3e-3,
+        "inpainting_epochs": 1,
+        "batch_size": 8,
+    },
+    "ra": {"widths": (8, 16, 16), "latent_dim": 8, "learning_rate": 3e-3, "epochs": 6, "batch_size": 4},
     "rd4ad": {"epochs": 3, "batch_size": 4},
+    "salad": {"width": 4, "latent_dim": 8, "epochs": 3, "batch_size": 8, "learning_rate": 1e-3},
+    "si-vae": {"widths": (8, 16, 16), "latent_dim": 8, "learning_rate": 3e-3, "epochs": 6, "batch_size": 4},
+    "skip-ganomaly": {
+        "generator_width": 4,
+        "discriminator_width": 4,
+        "epochs": 12,
+        "batch_size": 4,
+        "learning_rate": 1e-2,  # such narrow networks start with next to no signal
+    },
     "stfpm": {"epochs": 2, "batch_size": 8},
     "uniad": {"neighbours": 3, "width": 32, "layers": 1, "epochs": 8, "batch_size": 8, "learning_rate": 1e-2},
+    "vae": {"widths": (4, 8, 8, 8), "latent_dim": 8, "hidden": 16, "epochs": 4, "batch_size": 4, "learning_rate": 1e-2},
 }
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from unremarkable.errors import UsageError
 from unremarkable.methods import make_options
 from unremarkable.methods.autoencoder import Autoencoder, AutoencoderOptions, ssim_map
+from unremarkable.networks.perceptual import Perceptual
 from unremarkable.training.loop import train
 from unremarkable.training.settings import TrainSettings
 
@@ -97,13 +98,66 @@ def test_strided_is_the_network_of_bergmann() -> None:
     assert method.decoder(torch.rand(2, 100)).shape == (2, 1, 128, 128)
 
 
+def test_normed_is_the_network_of_cai() -> None:
+    options = AutoencoderOptions(variant="normed", latent_dim=16, hidden=1024, widths=(16, 32, 64, 64))
+    method = Autoencoder(options, (64, 64), 1)
+    both = layers(method.encoder, nn.Conv2d) + layers(method.decoder, nn.ConvTranspose2d)
+    assert [(c.out_channels, c.kernel_size[0], c.stride[0]) for c in both] == [
+        (channels, 4, 2) for channels in (16, 32, 64, 64, 64, 32, 16, 1)
+    ]
+    assert [layer.bias is None for layer in both] == [True] * 7 + [False]
+    assert len(layers(method, nn.BatchNorm2d)) == 7
+    assert [layer.out_features for layer in layers(method, nn.Linear)] == [1024, 16, 1024, 1024]
+
+
+@pytest.mark.parametrize("hidden", [0, 12])
+def test_spatial_bottleneck_is_a_convolution_of_one_pixel(hidden: int) -> None:
+    method = Autoencoder(AutoencoderOptions(bottleneck="spatial", latent_dim=5, hidden=hidden), (64, 48), 1)
+    ones = [c for c in layers(method, nn.Conv2d) if c.kernel_size == (1, 1)]
+    assert [(c.in_channels, c.out_channels) for c in ones] == (
+        [(128, 12), (12, 5), (5, 12), (12, 128)] if hidden else [(128, 5), (5, 128)]
+    )
+    assert not layers(method, nn.Linear)
+    code = method.encoder(torch.rand(2, 1, 64, 48))
+    assert code.shape == (2, 5, 4, 3)
+    assert method.decoder(code).shape == (2, 1, 64, 48)
+
+
+def test_perceptual_error_is_that_of_the_frozen_network() -> None:
+    torch.manual_seed(0)
+    method = Autoencoder(AutoencoderOptions(loss="perceptual", widths=(4, 4, 4, 4), latent_dim=4), (32, 32), 1)
+    method.prepare()
+    published = Perceptual()
+    published.load_pretrained()
+    images = torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        prediction = method.eval().predict(images)
+        expected = published.maps(images, prediction.reconstruction)
+    torch.testing.assert_close(prediction.map, expected)
+    torch.testing.assert_close(prediction.score, expected.mean((1, 2, 3)))
+    (adam,) = method.phases()[0].optimizers().values()
+    moved = {id(p) for group in adam.param_groups for p in group["params"]}
+    assert moved == {id(p) for part in (method.encoder, method.decoder) for p in part.parameters()}
+    loss, _ = method.train().losses(images)
+    loss.backward()
+    assert all(p.grad is None for p in method.distance.parameters())
+    assert all(p.grad is not None for p in method.encoder.parameters())
+
+
+def test_perceptual_error_needs_32_pixels() -> None:
+    with pytest.raises(UsageError, match="at least 32"):
+        Autoencoder(AutoencoderOptions(loss="perceptual"), (16, 32), 1)
+
+
 @pytest.mark.parametrize("size", [(8, 8), (100, 96), (96, 100), (0, 16)])
 def test_sizes_that_do_not_halve_four_times_are_refused(size: tuple[int, int]) -> None:
     with pytest.raises(UsageError, match="multiples of 16"):
         Autoencoder(AutoencoderOptions(), size, 1)
 
 
-@pytest.mark.parametrize("text", [{"widths": "8,8"}, {"widths": "8,8,8,0"}, {"latent_dim": "0"}, {"loss": "mae"}])
+@pytest.mark.parametrize(
+    "text", [{"widths": "8,8"}, {"widths": "8,8,8,0"}, {"latent_dim": "0"}, {"loss": "mae"}, {"hidden": "-1"}]
+)
 def test_options_out_of_range_are_refused(text: dict[str, str]) -> None:
     with pytest.raises(UsageError):
         make_options(Autoencoder, text)

@@ -7,9 +7,10 @@ import copy
 import numpy as np
 import pytest
 import torch
-from torch.optim import SGD, AdamW
+from torch import nn
+from torch.optim import SGD, Adam, AdamW
 
-from unremarkable.methods.optimizers import StableAdamW, clipped, warm_cosine
+from unremarkable.methods.optimizers import StableAdamW, clipped, dcgan_adam, warm_cosine
 
 
 def test_stable_adamw_in_numpy() -> None:
@@ -68,6 +69,17 @@ def test_gradients_are_clipped_together() -> None:
     a.grad, b.grad = torch.tensor([0.3]), torch.tensor([0.4])
     optimizer.step()
     assert [a.item(), b.item()] == pytest.approx([-0.9, -1.2], rel=1e-5)
+
+
+def test_dcgan_adam_holds_each_network_on_its_own() -> None:
+    networks = {"generator": nn.Linear(2, 3), "discriminator": nn.Linear(3, 1)}
+    for beta1, optimizers in ((0.5, dcgan_adam(networks, 2e-4)), (0.3, dcgan_adam(networks, 2e-4, 0.3))):
+        assert list(optimizers) == ["generator", "discriminator"]
+        for name, optimizer in optimizers.items():
+            assert isinstance(optimizer, Adam)
+            (group,) = optimizer.param_groups
+            assert (group["lr"], group["betas"]) == (2e-4, (beta1, 0.999))
+            assert {id(p) for p in group["params"]} == {id(p) for p in networks[name].parameters()}
 
 
 def test_the_rate_rises_and_falls() -> None:

@@ -191,7 +191,7 @@ def test_lite_weights_are_found_in_their_package_and_never_downloaded(monkeypatc
     assert get_weights("efficientnet-lite0") == path
     entry = replace(weights._FILES["efficientnet-lite0"], package="not-installed")
     monkeypatch.setitem(weights._FILES, "efficientnet-lite0", entry)
-    with pytest.raises(UsageError, match="pip install not-installed"):
+    with pytest.raises(UsageError, match="pip install --no-deps not-installed"):
         get_weights("efficientnet-lite0")
 
 
@@ -201,7 +201,8 @@ def test_the_table_names_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert rows["efficientnet-lite0"]["path"]
     assert rows["resnet18"]["path"] is None
     assert rows["resnet18"]["source"] == "https://download.pytorch.org/models/resnet18-f37072fd.pth"
-    for row in rows.values():
-        assert str(row["sha256"])[:8] == str(row["file"]).rpartition("-")[2].removesuffix(".pth")
+    for name, row in rows.items():
+        if not name.startswith("lpips-"):  # whose files are named after their networks alone
+            assert str(row["sha256"])[:8] == str(row["file"]).rpartition("-")[2].removesuffix(".pth")
         assert len(str(row["sha256"])) in (8, 64), "whole, or as much of it as the name has"
-        assert row["licence"] in ("BSD-3-Clause", "Apache-2.0")
+        assert row["licence"] in ("BSD-2-Clause", "BSD-3-Clause", "Apache-2.0")

@@ -244,3 +244,13 @@ def test_a_record_cannot_reach_files_outside_the_gallery(evaluation: Evaluation,
     (folder / "run.json").write_text(json.dumps(record))
     with pytest.raises(UsageError, match="damaged"):
         write_report(folder)
+
+
+def test_what_the_look_after_training_found_is_at_the_top_and_in_the_card(run_of: Make, tmp_path: Path) -> None:
+    path = tmp_path / "r.html"
+    _page(path, run_of(None, history={"phases": [], "warnings": ["it copies <all>"]}))
+    text = path.read_text(encoding="utf-8")
+    assert text.count("it copies &lt;all&gt;") == 2
+    assert text.index("gives cause for doubt") < text.index("<h2>")
+    _page(path, run_of(None, history={"phases": []}))
+    assert "gives cause for doubt" not in path.read_text(encoding="utf-8")

@@ -123,12 +123,17 @@ def fit(
     detector.save(output)
     seconds = time.perf_counter() - started
     discard(run, keep_log=True)
+    warnings = detector.history_.warnings
     if as_json:
-        print_json({"model": str(output), "seconds": seconds, "plan": detector.plan_.to_dict()})
+        print_json(
+            {"model": str(output), "seconds": seconds, "plan": detector.plan_.to_dict()} | {"warnings": warnings}
+        )
         return
     say(f"fitted in {seconds:.0f} s: {output}")
     for name, value in detector.method_.settled().items():
         say(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
+    for warning in warnings:
+        say(f"warning: {warning}")
     if run.is_dir():
         say(f"losses: tensorboard --logdir {run}")
     say(f"next: unremarkable score {output} FOLDER -o RESULTS")

@@ -69,31 +69,24 @@ def l1(image: NDArray[np.uint8], reconstruction: NDArray[np.uint8]) -> float:
 
 
 class PerceptualDistance:
-    """Squared distance of unit-length features, averaged over places and summed over the stages of a backbone.
-
-    The form of Zhang et al. 2018 (eq. 1) with every channel weighing the same. It is not LPIPS, whose AlexNet, VGG or
-    SqueezeNet features and fitted weights it has not; figures of the two do not compare.
+    """`Perceptual("efficientnet-lite0")` of two pictures. It is not LPIPS, and figures of the two do not compare.
 
     Raises:
         UsageError: the backbone's weights are not on this machine.
     """
 
     def __init__(self) -> None:
-        from unremarkable.networks.backbones import Backbone
+        from unremarkable.networks.perceptual import Perceptual
 
-        self._backbone = Backbone("efficientnet-lite0").eval()
-        self._backbone.load_pretrained()
+        self._distance = Perceptual("efficientnet-lite0")
+        self._distance.load_pretrained()
 
     def __call__(self, image: NDArray[np.uint8], reconstruction: NDArray[np.uint8]) -> float:
         """The distance of two images `(H, W)` or `(H, W, 3)`."""
         import torch
 
-        total = 0.0
         with torch.inference_mode():
-            for features in self._backbone(torch.cat([_tensor(image), _tensor(reconstruction)])):
-                unit = torch.nn.functional.normalize(features, dim=1, eps=1e-10)
-                total += float((unit[0] - unit[1]).square().sum(dim=0).mean())
-        return total
+            return float(self._distance(_tensor(image), _tensor(reconstruction)))
 
 
 @dataclass

@@ -59,6 +59,22 @@ class Update(Protocol):
 
 
 @dataclass(frozen=True)
+class Adversary:
+    """How one of a phase's losses tells that its discriminator has collapsed; `training.watch` looks at it.
+
+    Attributes:
+        loss: name among the losses that the phase's step returns.
+        blind: the loss where real and generated images are not told apart: log 2 for a mean cross-entropy (twice that
+            for the sum over real and generated), 0 for a Wasserstein distance.
+        sure: the loss where no image is ever doubted: 0 for a cross-entropy, None where there is no such value.
+    """
+
+    loss: str
+    blind: float
+    sure: float | None = None
+
+
+@dataclass(frozen=True)
 class Phase:
     """Gradient training over the normals; over both classes, with their labels, where `Options.needs_labels`.
 
@@ -77,6 +93,7 @@ class Phase:
         rate: `rate(step, steps)` multiplies every learning rate, given the steps already taken in this phase and those
             it takes if nothing stops it early; None leaves them alone. Not beside `plateau`.
         augment: whether the loop may flip, zoom and move the training images, where the user asks for it.
+        adversaries: of an adversarial phase, its discriminators, each by the loss that tells how it does.
     """
 
     name: str
@@ -89,6 +106,7 @@ class Phase:
     plateau: int | None = None
     rate: Callable[[int, int], float] | None = None
     augment: bool = True
+    adversaries: tuple[Adversary, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import TypeVar
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import Adam, Optimizer, RMSprop
 
-from unremarkable.errors import UsageError
 from unremarkable.methods import base
-from unremarkable.methods.base import Method, Phase, Prediction, Update
-
-_Layer = TypeVar("_Layer", nn.Conv2d, nn.Linear)
-_Norm = Callable[[int], nn.Module]
+from unremarkable.methods.base import Adversary, Method, Phase, Prediction, Update
+from unremarkable.methods.checks import require_positive
+from unremarkable.networks.dcgan import frozen, require_side, signed
+from unremarkable.networks.residual_gan import Downward, Generator, layer_norm
 
 
 @dataclass(frozen=True)
@@ -28,6 +24,13 @@ class FAnoGANOptions(base.Options):
 
     dim: int = field(default=64, metadata={"help": "width of the networks; 16 suits a machine without a GPU"})
     latent_dim: int = field(default=128, metadata={"help": "length of the latent vector"})
+    variant: Literal["izi_f", "izi", "ziz"] = field(
+        default="izi_f", metadata={"help": "what trains the encoder: izi_f pixels and features, izi pixels, ziz codes"}
+    )
+    score: Literal["izi_f", "izi", "z"] = field(
+        default="izi_f",
+        metadata={"help": "izi_f pixels and the critic's features, izi pixels, z distance of the codes"},
+    )
     n_critic: int = field(default=5, metadata={"help": "critic steps for each step of the generator"})
     gradient_penalty: float = field(default=10.0, metadata={"help": "weight of the critic's gradient penalty"})
     kappa: float = field(default=1.0, metadata={"help": "weight of the critic's features in loss and score"})
@@ -39,26 +42,32 @@ class FAnoGANOptions(base.Options):
     batch_size: int = field(default=64, metadata={"help": "images per step"})
 
     def __post_init__(self) -> None:
-        for name in ("dim", "latent_dim", "n_critic", "gan_epochs", "encoder_epochs", "patience", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        require_positive(
+            self, "dim", "latent_dim", "n_critic", "gan_epochs", "encoder_epochs", "patience", "batch_size"
+        )
 
 
 class FAnoGAN(Method):
-    """f-AnoGAN with the izi_f encoder.
+    """f-AnoGAN with its three encoders: izi_f, izi and ziz.
 
-    Phase 1 trains a WGAN-GP on normal images. Phase 2 freezes generator G and critic, and trains the encoder E on
+    Phase 1 trains a WGAN-GP on normal images. Phase 2 freezes generator G and critic, and trains the encoder E, named
+    by the way its loss goes between image and latent vector z, on
 
-        L = MSE(x, G(E(x))) + kappa * MSE(f(x), f(G(E(x))))
+        izi_f: MSE(x, G(E(x))) + kappa * MSE(f(x), f(G(E(x))))    izi: the first term alone    ziz: MSE(z, E(G(z)))
 
-    where f are the critic's last features. The score of an image is L itself, the map |x - G(E(x))| averaged over
-    channels. Images are scaled to [-1, 1] inside, and map and reconstruction back to [0, 1].
+    where f are the critic's last features. The score of an image is the izi_f loss itself, its first term, or the
+    z-distance MSE(E(x), E(G(E(x)))). The map is |x - G(E(x))| averaged over channels. Images are scaled to [-1, 1]
+    inside, and map and reconstruction back to [0, 1].
+
+    Losses are logged under the names that Fig. 9 of Esmaeili et al., "Generative adversarial networks for anomaly
+    detection in biomedical imaging", IEEE Access 2023, plots: `adversarial`, the generator's, and `encoder`, the whole
+    of the encoder's; beside them their parts.
 
     Paper: Schlegl et al., "f-AnoGAN: Fast unsupervised anomaly detection with generative adversarial networks",
     Medical Image Analysis 54 (2019); the residual networks are those of Gulrajani et al., "Improved training of
     Wasserstein GANs", NeurIPS 2017.
 
-    Options: `dim`, `latent_dim`, `n_critic`, `gradient_penalty`, `kappa`, `gan_learning_rate`,
+    Options: `dim`, `latent_dim`, `variant`, `score`, `n_critic`, `gradient_penalty`, `kappa`, `gan_learning_rate`,
     `encoder_learning_rate`, `gan_epochs`, `encoder_epochs`, `patience`, `batch_size`; their help says what each does.
 
     Deviations and choices:
@@ -69,6 +78,8 @@ class FAnoGAN(Method):
           code, so an image's score never depends on its batch; their decay is 0.9 instead of 0.99 for short training.
         - One batch serves one critic step; the generator moves at every `n_critic`-th.
         - Sides other than 64 add or drop a residual block; colour images have three channels in and out.
+        - The encoder ends in tanh, as the authors have it for izi_f. For ziz it does not: it must find vectors drawn
+          from N(0, 1), a third of whose numbers lie beyond tanh's reach. Held-out images are judged by izi there.
         - Convolutions before average pooling, and after upsampling, are one strided convolution with the same result.
     """
 
@@ -88,45 +99,66 @@ class FAnoGAN(Method):
             UsageError: the size is not square with a side that is a power of two, at least 32.
         """
         super().__init__(options, size, channels)
-        side = size[0]
-        if size[0] != size[1] or side < 32 or side & (side - 1):
-            raise UsageError(f"f-anogan takes square images of side 32, 64, 128, ...; not {size[0]}x{size[1]}")
+        side = require_side(self.name, size, least=32)
         blocks = int(math.log2(side)) - 2
         widths = [options.dim * min(2**i, 8) for i in range(blocks + 1)]
-        self.generator = _Generator(widths, options.latent_dim, channels)
-        self.critic = _Downward(widths, channels, outputs=1, norm=_layer_norm)
-        self.encoder = _Downward(widths, channels, outputs=options.latent_dim, norm=nn.BatchNorm2d)
+        self.generator = Generator(widths, options.latent_dim, channels)
+        self.critic = Downward(widths, channels, outputs=1, norm=layer_norm)
+        self.encoder = Downward(widths, channels, outputs=options.latent_dim, norm=nn.BatchNorm2d)
 
     def phases(self) -> list[Phase | base.Collect]:
         """The GAN, then the encoder."""
         options = self.options
+        critic = Adversary("wasserstein", blind=0.0)
         return [
-            Phase("gan", options.gan_epochs, options.batch_size, self._gan_optimizers, self._gan_step),
+            Phase(
+                "gan",
+                options.gan_epochs,
+                options.batch_size,
+                self._gan_optimizers,
+                self._gan_step,
+                adversaries=(critic,),
+            ),
             Phase(
                 "encoder",
                 options.encoder_epochs,
                 options.batch_size,
                 self._encoder_optimizers,
-                self._encoder_step,
-                validate=lambda images: self.predict(images).score,
+                self._invert_step if options.variant == "ziz" else self._encoder_step,
+                validate=self._held_out_loss,
                 patience=options.patience,
             ),
         ]
 
     def predict(self, images: Tensor) -> Prediction:
-        """Map, izi_f score and reconstruction of `(N, C, H, W)` images in [0, 1]."""
-        image_loss, feature_loss, rebuilt = self._distances(images)
+        """Map, score and reconstruction of `(N, C, H, W)` images in [0, 1]."""
+        real = signed(images)
+        code, rebuilt = self._rebuild(real)
+        if self.options.score == "z":
+            score = (code - self._encode(rebuilt)).square().mean(1)
+        else:
+            score = self._distance(real, rebuilt, features=self.options.score == "izi_f")
         reconstruction = (rebuilt + 1) / 2
         residual = (images - reconstruction).abs().mean(1, keepdim=True)
-        return Prediction(residual, image_loss + feature_loss, reconstruction)
+        return Prediction(residual, score, reconstruction)
 
-    def _distances(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Per image: MSE of the pixels, kappa times MSE of the critic's features; and the rebuilt images in [-1, 1]."""
-        real = 2 * images - 1
-        rebuilt = self.generator(torch.tanh(self.encoder(real))).float()
-        image_loss = (real - rebuilt).square().mean((1, 2, 3))
-        features = (self.critic.features(real).float() - self.critic.features(rebuilt).float()).square().mean(1)
-        return image_loss, self.options.kappa * features, rebuilt
+    def _encode(self, real: Tensor) -> Tensor:
+        """Latent vectors of images in [-1, 1], float32."""
+        code = self.encoder(real).float()
+        return code if self.options.variant == "ziz" else torch.tanh(code)
+
+    def _rebuild(self, real: Tensor) -> tuple[Tensor, Tensor]:
+        """Latent vectors, and the images that the generator makes of them, in [-1, 1]; float32."""
+        code = self._encode(real)
+        return code, self.generator(code).float()
+
+    def _distance(self, real: Tensor, rebuilt: Tensor, *, features: bool) -> Tensor:
+        """Per image, MSE of the pixels; with `features`, plus kappa times the MSE of the critic's features."""
+        pixels = (real - rebuilt).square().mean((1, 2, 3))
+        return pixels + self.options.kappa * self._feature_distance(real, rebuilt) if features else pixels
+
+    def _feature_distance(self, real: Tensor, rebuilt: Tensor) -> Tensor:
+        return (self.critic.features(real).float() - self.critic.features(rebuilt).float()).square().mean(1)
 
     def _gan_optimizers(self) -> Mapping[str, Optimizer]:
         rate = self.options.gan_learning_rate
@@ -136,7 +168,7 @@ class FAnoGAN(Method):
         }
 
     def _gan_step(self, images: Tensor, update: Update) -> Mapping[str, Tensor]:
-        real = 2 * images - 1
+        real = signed(images)
         with torch.no_grad():
             fake = self.generator(self._noise(real)).float()
         distance = self.critic(real).float().mean() - self.critic(fake).float().mean()
@@ -144,10 +176,10 @@ class FAnoGAN(Method):
         update("critic", self.options.gradient_penalty * penalty - distance)
         losses = {"wasserstein": distance.detach(), "penalty": penalty.detach()}
         if (update.step + 1) % self.options.n_critic == 0:
-            with _frozen(self.critic):
+            with frozen(self.critic):
                 loss = -self.critic(self.generator(self._noise(real))).float().mean()
                 update("generator", loss)
-            losses["generator"] = loss.detach()
+            losses["adversarial"] = loss.detach()
         return losses
 
     def _noise(self, like: Tensor) -> Tensor:
@@ -165,115 +197,30 @@ class FAnoGAN(Method):
         return {"encoder": RMSprop(self.encoder.parameters(), lr=self.options.encoder_learning_rate, alpha=0.9)}
 
     def _encoder_step(self, images: Tensor, update: Update) -> Mapping[str, Tensor]:
+        """From image to image, for izi and izi_f."""
         self.generator.eval()
-        with _frozen(self.generator, self.critic):
-            image_loss, feature_loss, _ = self._distances(images)
-            update("encoder", image_loss.mean() + feature_loss.mean())
-        return {"image": image_loss.detach().mean(), "features": feature_loss.detach().mean()}
+        real = signed(images)
+        with frozen(self.generator, self.critic):
+            _, rebuilt = self._rebuild(real)
+            parts = {"izi": (real - rebuilt).square().mean()}
+            loss = parts["izi"]
+            if self.options.variant == "izi_f":
+                parts["adv-fm"] = self._feature_distance(real, rebuilt).mean()
+                loss = loss + self.options.kappa * parts["adv-fm"]
+            update("encoder", loss)
+        return {name: part.detach() for name, part in {"encoder": loss, **parts}.items()}
 
+    def _invert_step(self, images: Tensor, update: Update) -> Mapping[str, Tensor]:
+        """From latent vector to latent vector, for ziz; of the images it uses only how many there are."""
+        self.generator.eval()
+        latent = self._noise(images)
+        with torch.no_grad():
+            generated = self.generator(latent).float()
+        loss = (latent - self._encode(generated)).square().mean()
+        update("encoder", loss)
+        return {"encoder": loss.detach()}
 
-class _Generator(nn.Module):
-    """`(N, latent)` to `(N, channels, H, W)` in [-1, 1]."""
-
-    def __init__(self, widths: list[int], latent_dim: int, channels: int) -> None:
-        super().__init__()
-        wide = widths[::-1]
-        self.first = _linear(latent_dim, wide[0] * 16)
-        self.blocks = nn.Sequential(
-            *(_Residual(a, b, nn.BatchNorm2d, up=True) for a, b in pairwise(wide)),
-            nn.BatchNorm2d(wide[-1]),
-            nn.ReLU(),
-            _conv(wide[-1], channels, 3, gain=2),
-            nn.Tanh(),
-        )
-
-    def forward(self, latent: Tensor) -> Tensor:
-        return self.blocks(self.first(latent).unflatten(1, (-1, 4, 4)))
-
-
-class _Downward(nn.Module):
-    """`(N, channels, H, W)` to `(N, outputs)`: the critic, and with another norm the encoder."""
-
-    def __init__(self, widths: list[int], channels: int, outputs: int, norm: _Norm) -> None:
-        super().__init__()
-        self.blocks = nn.Sequential(
-            _conv(channels, widths[0], 3, gain=1),
-            *(_Residual(a, b, norm, up=False) for a, b in pairwise(widths)),
-        )
-        self.last = _linear(widths[-1] * 16, outputs)
-
-    def features(self, images: Tensor) -> Tensor:
-        return self.blocks(images).flatten(1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.last(self.features(images))
-
-
-class _Residual(nn.Module):
-    """Pre-activation residual block that halves or doubles the resolution."""
-
-    def __init__(self, inputs: int, outputs: int, norm: _Norm, up: bool) -> None:
-        super().__init__()
-        self.up = up
-        between = outputs if up else inputs
-        self.norm1, self.norm2 = norm(inputs), norm(between)
-        self.conv1 = _conv(inputs, between, 3, gain=2, bias=False)
-        self.conv2 = _conv(between, outputs, 3, gain=2)
-        self.shortcut = _conv(inputs, outputs, 1, gain=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.norm1(x))
-        y = _upsample_conv(y, self.conv1) if self.up else self.conv1(y)
-        y = F.relu(self.norm2(y))
-        if self.up:
-            return self.conv2(y) + F.interpolate(self.shortcut(x), scale_factor=2)
-        return _conv_pool(y, self.conv2) + self.shortcut(F.avg_pool2d(x, 2))
-
-
-def _layer_norm(channels: int) -> nn.Module:
-    """Over all of an image, with one scale and offset a channel."""
-    return nn.GroupNorm(1, channels)
-
-
-def _conv_pool(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """`avg_pool2d(conv(x), 2)` of a 3x3 convolution, in less than half the multiplications."""
-    return F.conv2d(x, _widened(conv.weight) / 4, conv.bias, stride=2, padding=1)
-
-
-def _upsample_conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """`conv(interpolate(x, scale_factor=2))` of a 3x3 convolution, in less than half the multiplications."""
-    weight = _widened(conv.weight.flip(2, 3)).transpose(0, 1)
-    return F.conv_transpose2d(x, weight, conv.bias, stride=2, padding=1)
-
-
-def _widened(weight: Tensor) -> Tensor:
-    """The 4x4 kernel that does what a 3x3 kernel and a 2x2 box do one after the other."""
-    return sum((F.pad(weight, (j, 1 - j, i, 1 - i)) for i in (0, 1) for j in (0, 1)), torch.zeros(()))
-
-
-def _conv(inputs: int, outputs: int, kernel: int, gain: float, bias: bool = True) -> nn.Conv2d:
-    return _initialised(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=bias), gain)
-
-
-def _linear(inputs: int, outputs: int) -> nn.Linear:
-    return _initialised(nn.Linear(inputs, outputs), gain=1)
-
-
-def _initialised(layer: _Layer, gain: float) -> _Layer:
-    """Uniform weights of variance `2 * gain / (fan in + fan out)`, and no bias, as Gulrajani et al. start them."""
-    nn.init.xavier_uniform_(layer.weight, math.sqrt(gain))
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return layer
-
-
-@contextmanager
-def _frozen(*modules: nn.Module) -> Iterator[None]:
-    """Leave out the gradients of weights that the step does not move."""
-    for module in modules:
-        module.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for module in modules:
-            module.requires_grad_(True)
+    def _held_out_loss(self, images: Tensor) -> Tensor:
+        real = signed(images)
+        _, rebuilt = self._rebuild(real)
+        return self._distance(real, rebuilt, features=self.options.variant == "izi_f")

@@ -41,14 +41,3 @@ class FrozenBackbone(Method):
         """Features `(N, C, h, w)` of each stage taken, fine to coarse; float32 under autocast too."""
         parts = [self.backbone(part) for part in images.split(self.options.batch_size)]
         return [torch.cat(stage).float() for stage in zip(*parts, strict=True)]
-
-
-def require_positive(options: Any, *names: str) -> None:
-    """Refuse options below 1.
-
-    Raises:
-        ValueError: names the option and its value.
-    """
-    for name in names:
-        if getattr(options, name) < 1:
-            raise ValueError(f"{name} must be at least 1, not {getattr(options, name)}")

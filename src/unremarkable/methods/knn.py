@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unremarkable.methods.base import Collect, Options, Phase, Prediction
-from unremarkable.methods.frozen import FrozenBackbone, require_positive
+from unremarkable.methods.checks import require_positive
+from unremarkable.methods.frozen import FrozenBackbone
 
 #: places whose distances are computed at once: bounds the memory of scoring
 _CHUNK = 16

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from unremarkable.errors import UsageError, unknown_name
 from unremarkable.methods.base import Collect, Options, Phase, Prediction
-from unremarkable.methods.frozen import FrozenBackbone, require_positive
+from unremarkable.methods.checks import require_positive
+from unremarkable.methods.frozen import FrozenBackbone
 
 Components = Literal["all", "pca", "npca"]
 #: weight of the multiple of the identity in the covariances of the map, which have samples enough

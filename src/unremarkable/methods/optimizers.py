@@ -1,15 +1,15 @@
-"""What torch's optimisers lack and papers use: StableAdamW, and gradients clipped before a step."""
+"""What torch's optimisers lack and papers use: StableAdamW, gradients clipped before a step, DCGAN's Adam."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
-from torch.optim import Optimizer
+from torch.optim import Adam, Optimizer
 
 
 class StableAdamW(Optimizer):
@@ -66,6 +66,11 @@ class StableAdamW(Optimizer):
         rate = group["lr"] / rms.clamp_min(1.0)
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
         parameter.sub_(rate / (1 - beta1 ** state["step"]) * state["mean"] / root)
+
+
+def dcgan_adam(networks: Mapping[str, nn.Module], lr: float, beta1: float = 0.5) -> dict[str, Optimizer]:
+    """An Adam for each of these networks, by name, with decays as in DCGAN (Radford et al., ICLR 2016)."""
+    return {name: Adam(one.parameters(), lr=lr, betas=(beta1, 0.999), fused=True) for name, one in networks.items()}
 
 
 def clipped(optimizer: Optimizer, norm: float) -> Optimizer:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from unremarkable.errors import UsageError
 from unremarkable.methods.base import Collect, Options, Phase, Prediction
+from unremarkable.methods.checks import require_positive
 from unremarkable.methods.feature_maps import enlarge, smooth
-from unremarkable.methods.frozen import FrozenBackbone, require_positive
+from unremarkable.methods.frozen import FrozenBackbone
 
 #: covariances that are inverted at once, in float64
 _CHUNK = 256

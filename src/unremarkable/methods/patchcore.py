@@ -12,9 +12,10 @@ from torch import Tensor
 
 from unremarkable.errors import UsageError
 from unremarkable.methods.base import Collect, Options, Phase, Prediction
+from unremarkable.methods.checks import require_positive
 from unremarkable.methods.coreset import BLOCK, CANDIDATES, Sample, greedy_coreset
 from unremarkable.methods.feature_maps import enlarge, smooth
-from unremarkable.methods.frozen import FrozenBackbone, require_positive
+from unremarkable.methods.frozen import FrozenBackbone
 
 _MEGABYTE = 1_000_000
 

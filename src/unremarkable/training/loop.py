@@ -24,6 +24,7 @@ from unremarkable.training.learner import Learner
 from unremarkable.training.machine import Machine, arrange, make_fabric, repeatable, resolve
 from unremarkable.training.progress import Silent, display
 from unremarkable.training.settings import TrainSettings
+from unremarkable.training.watch import look_over
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -39,6 +40,8 @@ def train(
     progress: bool = False,
 ) -> History:
     """Take a method through its phases; it ends in eval mode on the chosen device.
+
+    What a look at the result finds wrong (see `training.watch`) is in the history's `warnings`.
 
     Args:
         method: prepared; everything it learns must be in its parameters and buffers, and everything random in it must
@@ -77,7 +80,8 @@ def train(
         training = _Training(method, images, held_out, settings, machine, checkpoint, history, board, shown)
         for index in range(0 if state is None else state.phase, len(phases)):
             training.run(index, phases, state)
-    method.eval()
+        method.eval()
+        history.warnings = look_over(method, phases, images, held_out, machine, history)
     return history
 
 
