@@ -49,7 +49,7 @@ def test_killed_midway_and_started_again(undisturbed: Path, heads: Path, tmp_pat
     run = tmp_path / "run"
     command = bench(*MATRIX, heads, "-o", run)
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (run / "cells").is_dir() or not any((run / "work").iterdir()):
+    while not any((run / "cells").glob("*/cell.json")) or not any((run / "work").iterdir()):
         assert first.poll() is None, "it ended before it could be killed"
         time.sleep(0.01)
     os.kill(first.pid, signal.SIGKILL)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from unremarkable.errors import UsageError
 from unremarkable.methods import make_options
 from unremarkable.methods.diffusion import DDPM, DDPMOptions
+from unremarkable.networks.averaged import averaged
 from unremarkable.training.loop import train
 from unremarkable.training.settings import TrainSettings
 
@@ -107,6 +108,7 @@ def test_a_network_that_knows_the_noise_gives_the_image_back() -> None:
 def test_levels_are_drawn_from_those_that_are_trained() -> None:
     method = small(trained=3, start=3, calls=1)
     method.network = Fixed(torch.zeros(1, 1, 16, 16, requires_grad=True))
+    method.average = averaged(method.network)
     torch.manual_seed(0)
     for _ in range(10):
         method._step(torch.rand(8, 1, 16, 16), Update({"adam": torch.optim.SGD([method.network.noise], 0.0)}))

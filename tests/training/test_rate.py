@@ -33,7 +33,7 @@ class Counter(Method):
         return [Phase("count", 3, 2, self._optimizers, self._step, rate=self._rate)]
 
     def predict(self, images: Tensor) -> Prediction:
-        raise NotImplementedError
+        return Prediction(images[:, :1], images.mean((1, 2, 3)))
 
     def _optimizers(self) -> Mapping[str, Optimizer]:
         return {"sgd": SGD([self.number], lr=0.5)}
