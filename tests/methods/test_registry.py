@@ -150,3 +150,10 @@ def test_values_of_another_type_are_refused(name: str, value: object) -> None:
 def test_values_from_python_are_taken_as_they_are() -> None:
     options = make_options(method_class("knn"), {"k": 5, "stages": (0, 1), "distance": "cosine"})
     assert (options.k, options.stages, options.distance) == (5, (0, 1), "cosine")
+
+
+@pytest.mark.parametrize("rate", [-1, "-1e-3", float("nan"), float("inf")])
+@pytest.mark.parametrize(("method", "name"), [("ganomaly", "learning_rate"), ("hetero-ae", "encoder_learning_rate")])
+def test_a_rate_that_cannot_be_trained_with_is_refused_at_once(method: str, name: str, rate: object) -> None:
+    with pytest.raises(UsageError, match=name):
+        make_options(method_class(method), {name: rate})

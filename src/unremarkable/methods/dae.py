@@ -14,7 +14,7 @@ from torch.optim import Adam, Optimizer
 from unremarkable.errors import UsageError
 from unremarkable.methods import base
 from unremarkable.methods.base import Method, Phase, Prediction, Update
-from unremarkable.methods.checks import require_positive
+from unremarkable.methods.checks import require_halving, require_positive
 from unremarkable.networks.unet import UNet
 
 #: published steps between the largest learning rate and the smallest
@@ -104,12 +104,7 @@ class DAE(Method):
             UsageError: a side of `size` does not halve as often as `widths` asks, or leaves less than two pixels.
         """
         super().__init__(options, size, channels)
-        step = 2 ** (len(options.widths) - 1)
-        if any(side < 2 * step or side % step for side in size):
-            raise UsageError(
-                f"dae with {len(options.widths)} widths takes sides that are multiples of {step}, {2 * step} at least; "
-                f"not {size[0]}x{size[1]}"
-            )
+        require_halving(self.name, size, options.widths)
         if options.median // 2 >= min(size):
             raise UsageError(f"dae's median filter of {options.median} pixels is too wide for {size[0]}x{size[1]}")
         self.network = UNet(channels, options.widths)

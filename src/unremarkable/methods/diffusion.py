@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from unremarkable.errors import UsageError
 from unremarkable.methods import base
 from unremarkable.methods.base import Method, Phase, Prediction, Update
-from unremarkable.methods.checks import require_positive
+from unremarkable.methods.checks import require_halving, require_positive
 from unremarkable.methods.noise_levels import LEVELS, kept_shares, mix, step_down, stops
 from unremarkable.methods.optimizers import clipped
 from unremarkable.methods.simplex import draw_tables, fractal_noise
@@ -114,12 +113,7 @@ class DDPM(Method):
         """
         super().__init__(options, size, channels)
         widths = options.widths or _published(size)
-        step = 2 ** (len(widths) - 1)
-        if any(side < 2 * step or side % step for side in size):
-            raise UsageError(
-                f"{self.name} with {len(widths)} widths takes sides that are multiples of {step}, {2 * step} at "
-                f"least; not {size[0]}x{size[1]}"
-            )
+        require_halving(self.name, size, widths)
         attended = [level for level in range(len(widths)) if min(size) // 2**level in options.attention]
         self.network = DiffusionUNet(channels, widths, attended, options.blocks, options.heads)
         self.average = averaged(self.network)

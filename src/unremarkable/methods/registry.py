@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
@@ -92,6 +93,9 @@ def make_options(cls: type[Method], values: dict[str, Any]) -> Options:
         # Numbers from Python go the same way as text, so that 1.5 is refused where a whole number is meant.
         text = repr(value) if isinstance(value, int | float) else value
         known[name] = _convert(text, hints[name], key) if isinstance(text, str) else value
+        # Every method's rates alike, or the first step of training would be where one is refused.
+        if name.endswith("learning_rate") and not 0 <= known[name] < math.inf:
+            raise UsageError(f"{cls.name}: {name} must be a number of at least 0, not {known[name]}")
     try:
         return cls.Options(**{k: tuple(v) if isinstance(v, list) else v for k, v in known.items()})
     except ValueError as error:
