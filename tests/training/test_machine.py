@@ -65,7 +65,9 @@ def test_repeatable_leaves_no_trace_even_after_an_error() -> None:
     state = torch.get_rng_state()
     with suppress(KeyError), repeatable(CPU):
         assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.utils.deterministic.fill_uninitialized_memory
         torch.rand(3)
         raise KeyError
     assert torch.equal(torch.get_rng_state(), state)
     assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.utils.deterministic.fill_uninitialized_memory
