@@ -22,12 +22,13 @@ import torch
 import torch.utils.tensorboard
 from training_toys import GanToy, make, pictures
 
-from unremarkable.training import learner
+from unremarkable.training import learner, loop
 from unremarkable.training.checkpoint import Checkpoint
 from unremarkable.training.history import History
 from unremarkable.training.loop import train
 from unremarkable.training.settings import Augment, TrainSettings
 
+loop.PATIENT_STEPS = 1  # so that twelve small epochs see a rate fall and the phase end
 OPTIONS = {"epochs": 12, "patience": 3, "plateau": 1, "lr": 0.02}
 SETTINGS = TrainSettings(seed=3, device="cpu", precision="bf16", augment=Augment(), fingerprint="the same images")
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from training_toys import AutoencoderToy, GanToy, Toy, make, pictures, same
 
 from unremarkable.errors import UsageError
 from unremarkable.methods.base import Collect, Phase
+from unremarkable.training import loop
 from unremarkable.training.loop import train
 from unremarkable.training.settings import Augment, TrainSettings
 
@@ -48,7 +50,8 @@ def test_a_method_learns_and_ends_ready_to_score() -> None:
         assert parameter.dtype == torch.float32
 
 
-def test_the_best_weights_are_kept_and_the_phase_stops_early() -> None:
+def test_the_best_weights_are_kept_and_the_phase_stops_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "PATIENT_STEPS", 1)
     method = make(AutoencoderToy, epochs=60, lr=0.3, patience=4, batch_size=6)
     held_out = pictures(6, seed=1)
     history = train(method, pictures(12), held_out, SETTINGS).phases[0]
@@ -58,6 +61,14 @@ def test_the_best_weights_are_kept_and_the_phase_stops_early() -> None:
     assert len(losses) == best + 4 < 60
     with torch.no_grad():
         assert float(method.loss(torch.from_numpy(held_out)).mean()) == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_patience_is_at_least_a_hundred_steps() -> None:
+    phase = make(AutoencoderToy, patience=10, plateau=4).phases()[0]
+    for steps, patience, plateau in [(50, 10, 4), (10, 10, 4), (5, 20, 8), (3, 34, 14)]:
+        stretched = loop.patient(phase, steps)
+        assert (stretched.patience, stretched.plateau) == (patience, plateau)
+    assert loop.patient(replace(phase, patience=None), 1).plateau == 4
 
 
 @pytest.mark.parametrize("held_out", [None, pictures(0)])

@@ -88,7 +88,8 @@ class Phase:
         validate: `validate(images)`, or `validate(images, labels)`: per-image loss `(N,)` of held-out images, without
             gradient, in eval mode; the phase then stops early and keeps its best weights. None for adversarial phases,
             whose losses do not fall with quality.
-        patience: epochs without improvement after which the phase stops; needs `validate`.
+        patience: epochs without improvement after which the phase stops; needs `validate`. Where that would be fewer
+            than `training.loop.PATIENT_STEPS` steps, patience and plateau last longer by one factor.
         plateau: epochs without improvement after which every learning rate is multiplied by 0.1; None for never.
         rate: `rate(step, steps)` multiplies every learning rate, given the steps already taken in this phase and those
             it takes if nothing stops it early; None leaves them alone. Not beside `plateau`.

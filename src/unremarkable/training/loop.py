@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +30,10 @@ from unremarkable.training.watch import look_over
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+#: steps without improvement that it takes at least to end a phase: with forty images an epoch is three of them, and
+#: after five such epochs a loss that falls has hardly moved, but by the chance of a dozen held-out images
+PATIENT_STEPS = 100
 
 
 def train(
@@ -126,6 +132,7 @@ class _Training:
     def _learn(self, index: int, phase: Phase, later: int, state: State | None) -> None:
         """Train one phase and leave its best weights in the method."""
         method, rows = self.method, np.arange(len(self.images))
+        phase = patient(phase, math.ceil(len(rows) / phase.batch_size))
         if len(self.history.phases) == index:
             self.history.phases.append(PhaseHistory(phase.name))
         past = self.history.phases[index]
@@ -189,6 +196,15 @@ class _Training:
         """Begin the random numbers of one epoch (from 1) of one phase anew; 0 is for what happens outside of epochs."""
         state = np.random.SeedSequence((self.settings.seed, phase, epoch)).generate_state(1, np.uint64)
         torch.manual_seed(int(state[0]))
+
+
+def patient(phase: Phase, steps: int) -> Phase:
+    """The phase where an epoch has so many steps: patience and plateau are longer where that is too few of them."""
+    if phase.patience is None:
+        return phase
+    factor = max(1.0, PATIENT_STEPS / (phase.patience * steps))
+    plateau = None if phase.plateau is None else math.ceil(factor * phase.plateau)
+    return replace(phase, patience=math.ceil(factor * phase.patience), plateau=plateau)
 
 
 def _epochs(phase: Phase | Collect) -> int:
