@@ -10,6 +10,7 @@ import tifffile
 
 from unremarkable import Detector, UsageError
 from unremarkable.datasets.find import find_dataset
+from unremarkable.methods.registry import DEFAULT, DEFAULT_OPTIONS
 from unremarkable.scoring.scores import CaseScore
 
 
@@ -27,6 +28,18 @@ def test_the_readme_example(phantoms: Path, tmp_path: Path) -> None:
         "manifest.json",
         "weights.safetensors",
     ]
+
+
+def test_without_a_method_it_is_the_default_one_whose_options_can_be_changed() -> None:
+    default = Detector()
+    assert (default.method, vars(default.options)) == (DEFAULT, vars(default.options) | DEFAULT_OPTIONS)
+    changed = Detector(stages=(-1,))
+    assert (changed.method, changed.options.stages, changed.options.backbone) == (
+        DEFAULT,
+        (-1,),
+        default.options.backbone,
+    )
+    assert Detector(DEFAULT).options != default.options, "a method that is named comes as its page has it"
 
 
 def test_a_saved_detector_gives_the_same_scores(fitted: Detector, model: Path, phantoms: Path) -> None:

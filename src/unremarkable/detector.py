@@ -19,7 +19,7 @@ from unremarkable.imaging.image import Image
 from unremarkable.imaging.intensity import parse_intensity
 from unremarkable.imaging.preprocess import Preprocess
 from unremarkable.methods.base import Phase
-from unremarkable.methods.registry import DEFAULT, make_options, method_class
+from unremarkable.methods.registry import DEFAULT, DEFAULT_OPTIONS, make_options, method_class
 from unremarkable.model_folder import ModelFolder, make_manifest, read_model, write_model
 from unremarkable.networks.allocator import reuse_memory
 from unremarkable.scoring.calibration import Calibration, normals_needed
@@ -43,7 +43,8 @@ class Detector:
     """Learns from normal images alone, and scores others with a p-value and a map.
 
     Args:
-        method: name of a method; `unremarkable methods` lists them, and docs/default-method.md says why this one.
+        method: name of a method; `unremarkable methods` lists them. None for the default one, with options of its
+            own where none are given; docs/default-method.md says what it is and why.
         size: side of the square input in pixels; None for the method's published one.
         intensity: how pixel values become [0, 1]: "dtype", "percentile", a CT window by name ("brain", "lung", ...),
             "window:CENTRE/WIDTH", "range:LOW/HIGH"; "auto" goes by the data.
@@ -63,7 +64,7 @@ class Detector:
 
     def __init__(
         self,
-        method: str = DEFAULT,
+        method: str | None = None,
         *,
         size: int | None = None,
         intensity: str = "auto",
@@ -76,6 +77,8 @@ class Detector:
         precision: str = "auto",
         **options: Any,
     ) -> None:
+        if method is None:
+            method, options = DEFAULT, {**DEFAULT_OPTIONS, **options}
         self.method = method
         self.size = size
         self.intensity = intensity

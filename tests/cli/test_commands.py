@@ -89,7 +89,7 @@ def test_methods(run: Run) -> None:
 
 def test_fit_help_shows_every_default(run: Run) -> None:
     text = run("fit", "--help").out
-    for expected in ("[default: ensemble]", "k=3", "hetero-ae:", "alpha=0.7", "f-anogan:"):
+    for expected in ("stages=(-2, -1)", "k=3", "hetero-ae:", "alpha=0.7", "f-anogan:"):
         assert expected in text
 
 

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from unremarkable.cli.common import Overwrite, check_new, say, table
-from unremarkable.methods.registry import DEFAULT
 
 
 def demo(
@@ -17,7 +16,7 @@ def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for everything the demo makes.")] = Path(
         "demo"
     ),
-    method: Annotated[str, typer.Option(help="Method to fit.")] = DEFAULT,
+    method: Annotated[str | None, typer.Option(help="Method to fit. Default: that of `fit`.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the simulation and of the fit.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
@@ -43,7 +42,8 @@ def demo(
         say("simulating head-like slices, normal ones and some with a lesion")
         data = str(make_phantom_dataset(output / "simulated-slices", seed=seed))
     dataset = find_dataset(data)
-    say(f"\nunremarkable fit {data} --method {method} -o {output / 'model'}")
+    named = f"--method {method} " if method else ""
+    say(f"\nunremarkable fit {data} {named}-o {output / 'model'}")
     detector = Detector(method, seed=seed)
     detector.fit(dataset, progress=True, on_plan=lambda plan: say(table(plan.lines())))
     detector.save(output / "model")

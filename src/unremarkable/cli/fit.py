@@ -27,7 +27,9 @@ from unremarkable.cli.common import (
     say,
     table,
 )
-from unremarkable.methods.registry import DEFAULT
+from unremarkable.methods.registry import DEFAULT, DEFAULT_OPTIONS
+
+DEFAULT_TEXT = f"{DEFAULT} with {', '.join(f'{name}={value}' for name, value in DEFAULT_OPTIONS.items())}"
 
 
 class FitCommand(TyperCommand):
@@ -46,7 +48,9 @@ def fit(
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Model folder to write.")],
-    method: Annotated[str, typer.Option(help="Method; `unremarkable methods` lists them.")] = DEFAULT,
+    method: Annotated[
+        str | None, typer.Option(help=f"`unremarkable methods` lists them. Default: {DEFAULT_TEXT}.")
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A method's option, as option=value; repeatable.")
     ] = None,

@@ -56,9 +56,7 @@ class Ensemble(Method):
     thousand would show if the members erred independently. They do not, which is why the score is calibrated again, on
     normals that are among nobody's references.
 
-    The default members, nearest neighbours and Mahalanobis distances by the mean of z, are those of all candidates that
-    told held-out normals best from anomalies made of them (docs/default-method.md). It is what fits where no method is
-    named.
+    The default members compare whole images in two ways: with single normals, and with a Gaussian of all of them.
 
     Deviations from the papers, each for a reason that holds before any label is seen:
     - p-values come from a finite number of normals. They are made continuous between two references, and follow an

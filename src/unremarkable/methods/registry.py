@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 #: name → "module:class"; third parties add theirs through this entry-point group.
 GROUP = "unremarkable.methods"
-#: what fits where no method is named; docs/default-method.md says how it was chosen
-DEFAULT = "ensemble"
+#: what fits where no method is named, and with which options; docs/default-method.md says how both were chosen
+DEFAULT = "mahalanobis"
+DEFAULT_OPTIONS: dict[str, Any] = {"backbone": "efficientnet-lite2", "stages": (-2, -1)}
 _OWN = {
     "alad": "unremarkable.methods.alad:ALAD",
     "anoddpm": "unremarkable.methods.diffusion:AnoDDPM",
