@@ -97,16 +97,16 @@ def repeatable(machine: Machine) -> Iterator[None]:
     algorithms = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark = torch.backends.cudnn.benchmark
-    fills = torch.utils.deterministic.fill_uninitialized_memory
+    fills = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     devices = [torch.device(machine.device).index or 0] if machine.kind == "cuda" else []
     with torch.random.fork_rng(devices):
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
         # Only a kernel that reads what was never written would differ by it; to fill takes a quarter of a step.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(algorithms, warn_only=warn_only)
             torch.backends.cudnn.benchmark = benchmark
-            torch.utils.deterministic.fill_uninitialized_memory = fills
+            torch.utils.deterministic.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
