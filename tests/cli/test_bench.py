@@ -137,6 +137,17 @@ def test_deduplicated(heads: Path) -> None:
     assert len(parts.learning) == 11
 
 
+def test_data_named_beside_a_matrix_takes_the_place_of_its_own(heads: Path, run: Run, tmp_path: Path) -> None:
+    matrix = tmp_path / "m.json"
+    matrix.write_text('{"data": ["c"], "methods": {"knn": {}}}')
+    for given, columns in ((), {"c"}), (("--data", "a"), {"a"}):
+        folder = tmp_path / f"run{len(given)}"
+        done = run(
+            "bench", "--matrix", matrix, *given, "--data-root", heads, "--set", "size=32", "-o", folder, "--json"
+        )
+        assert {row["data"] for row in done.json()["table"]} == columns
+
+
 def test_a_preset_without_its_data(heads: Path, run: Run, tmp_path: Path) -> None:
     done = run("bench", "--preset", "ra-table2", "--data-root", heads, "-o", tmp_path / "run")
     assert done.code == 0

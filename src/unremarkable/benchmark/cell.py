@@ -68,6 +68,7 @@ def run_cell(cell: Cell, work: Path, made: Path) -> dict[str, Any]:
     from unremarkable.errors import InputError
     from unremarkable.evaluation.localisation import Localisation
 
+    origin = measure.provenance()  # before the fit: a checkout may move on while it runs
     dataset, other = cell.data.open(), cell.test.open() if cell.test else None
     protocol = Protocol(cell.protocol, cell.deduplicate)
     cases = (*dataset.cases, *(other.cases if other else ()))
@@ -121,7 +122,7 @@ def run_cell(cell: Cell, work: Path, made: Path) -> dict[str, Any]:
             "flops": measure.flops(detector.method_),
             "resumed": resumed,
         },
-        "provenance": {**measure.provenance(), "command": command([cell])},
+        "provenance": {**origin, "command": command([cell])},
     }
 
 

@@ -158,8 +158,8 @@ def _plan(
 
     asked = read_matrix(matrix, root, **reading) if matrix else Matrix()
     rows = (*overridden(asked.methods, common), *parse_methods(methods))
-    columns = (*asked.data, *parse_data(data, root, **reading))
-    others = (*asked.test, *parse_data(test, root, **reading))
+    columns = parse_data(data, root, **reading) or asked.data
+    others = parse_data(test, root, **reading) or asked.test
     chosen = Protocol(
         protocol or asked.protocol or (EXTERNAL if others else PUBLISHED), deduplicate or bool(asked.deduplicate)
     )
