@@ -41,9 +41,9 @@ class HeteroAEOptions(base.Options):
     )
     alpha: float = field(default=0.7, metadata={"help": "weight of the cosine against the squared error in the loss"})
     learning_rate: float = field(
-        default=5e-4, metadata={"help": "Adam learning rate of whatever starts without pretrained weights"}
+        default=1e-4, metadata={"help": "Adam learning rate of whatever starts without pretrained weights"}
     )
-    encoder_learning_rate: float = field(default=1e-5, metadata={"help": "Adam learning rate of a pretrained encoder"})
+    encoder_learning_rate: float = field(default=1e-4, metadata={"help": "Adam learning rate of a pretrained encoder"})
     batch_size: int = field(default=16, metadata={"help": "images per step (paper: 200)"})
     epochs: int = field(default=20, metadata={"help": "passes over the training images, at most (paper: 200)"})
     patience: int = field(default=5, metadata={"help": "epochs without a better held-out loss before training stops"})
@@ -74,9 +74,8 @@ class HeteroAE(Method):
 
     Deviations from the paper: the encoder (EfficientNet-Lite0, whose weights work offline, for a ResNet); the decoder's
     outputs have the encoder's channels, whatever they are; encoder features are brought to unit scale before eq. 4;
-    batch 16 for 200 and 20 epochs for 200, which on a thousand images is about the same number of steps; rate 5e-4 for
-    1e-4 in the decoder and 1e-5 in the encoder, which the loss never reaches through its own features as targets;
-    early stopping; stages and reduction chosen on planted anomalies
+    batch 16 for 200 and 20 epochs for 200, which on a thousand images is about the same number of steps; the loss
+    never reaches the encoder through its own features as targets; early stopping; stages and reduction chosen on planted anomalies
     (`rule="max"` and all stages are the paper's). The page says what the ablations of Tables II to IV leave open.
     """
 
