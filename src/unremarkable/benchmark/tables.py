@@ -11,6 +11,7 @@ from typing import Any
 from unremarkable.benchmark.estimates import Estimate, Grid, Place
 from unremarkable.benchmark.store import DONE
 from unremarkable.evaluation.names import name_of
+from unremarkable.evaluation.reconstruction import PERCEPTUAL
 
 Rows = list[list[str]]
 
@@ -31,6 +32,8 @@ COLUMNS = (
     Column("f1", "best F1", "best-f1"),
     Column("auprc", "pixel AUPRC", "pixel"),
     Column("best_dice", name_of("best_dice"), "pixel"),
+    Column("ssim", f"{name_of('ssim')} of normals", "reconstruction"),
+    Column(PERCEPTUAL, f"{name_of(PERCEPTUAL)} of normals", "reconstruction", lower_is_better=True),
 )
 #: said beside every table that shows them
 NOTE = (
