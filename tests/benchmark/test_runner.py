@@ -35,9 +35,12 @@ if cell["method"] == "crashes":
 if cell["method"] == "slow" and attempts == 1:
     os.read(0, 1)
     raise SystemExit(130)
+while cell["method"] == "beside" and len(Path(cell["data"]["path"]).read_text().splitlines()) < 2:
+    time.sleep(0.01)
 made = spec.parent / "made"
 made.mkdir(exist_ok=True)
 result = {"status": "done", "key": spec.parent.name, "cell": cell, "row": cell["row"], "column": cell["data"]["name"]}
+result["threads"] = os.environ.get("OMP_NUM_THREADS")
 result["cost"] = {"fit_seconds": 1.0, "score_seconds": 1.0}
 (made / "cell.json").write_text(json.dumps(result))
 """
@@ -73,6 +76,20 @@ def test_each_once_failures_recorded_and_the_rest_goes_on(tmp_path: Path, progra
     assert (len(again.done), len(again.kept), len(again.failed)) == (1, 2, 2)
     assert ran(tmp_path) == ["good", "fails", "crashes", "better", "new"]
     assert not any(store.work_folder.iterdir())
+
+
+def test_several_at_a_time_on_their_share_of_the_processors(
+    tmp_path: Path, program: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("unremarkable.benchmark.runner.default_workers", lambda: 7)
+    store = Store.open(tmp_path / "run", create=True)
+    tally = run_cells(cells(tmp_path, "beside", "beside", "fails", "good"), store, program=program, jobs=2)
+    assert (len(tally.done), len(tally.failed)) == (3, 1)
+    assert [result["threads"] for result in store.results() if result["status"] == "done"] == ["3"] * 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    run_cells(cells(tmp_path, "good"), other := Store.open(tmp_path / "other", create=True), program=program, jobs=2)
+    assert [result["threads"] for result in other.results()] == ["5"], "what the user set stays"
 
 
 def test_failed_cells_run_again_only_where_asked(tmp_path: Path, program: tuple[str, str]) -> None:

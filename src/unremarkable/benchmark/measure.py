@@ -89,6 +89,8 @@ def provenance() -> dict[str, Any]:
     import torch
 
     machine = f"{_processor()}, {os.cpu_count()} cores"
+    if (threads := torch.get_num_threads()) != os.cpu_count():
+        machine += f" of which {threads} used"
     if torch.cuda.is_available():
         machine += f", {torch.cuda.get_device_name()}"
     return {

@@ -31,24 +31,27 @@ class Lines(Watcher):
 
     def __init__(self, console: Any, status: Any = None) -> None:
         self._console, self._status = console, status
-        self._place = ""
+        self._places: dict[str, str] = {}  # of the cells that run, by key
 
     def begin(self, cell: Cell, number: int, total: int) -> None:
         """Show which cell runs."""
-        self._place = f"{number}/{total}"
-        self._show(cell, 0.0, None)
+        self._places[cell.key] = f"{number}/{total}"
+        self.tick(cell, 0.0, None)
 
-    def tick(self, seconds: float, left: float | None) -> None:
-        """Show the time."""
-        if self._status is not None:
-            rest = "" if left is None else f", about {duration(left)} left in all"
-            self._status.update(f"{self._name} for {duration(seconds)}{rest}")
+    def tick(self, cell: Cell, seconds: float, left: float | None) -> None:
+        """Show the time of the cell that has run longest, and how many run beside it."""
+        if self._status is None or cell.key != next(iter(self._places)):
+            return
+        name = f"{self._places[cell.key]} {_title(cell)}".replace("[", "\\[")
+        beside = f" and {len(self._places) - 1} more" if len(self._places) > 1 else ""
+        rest = "" if left is None else f", about {duration(left)} left in all"
+        self._status.update(f"{name}{beside} for {duration(seconds)}{rest}")
 
     def end(self, cell: Cell, result: dict[str, Any], *, ran: bool) -> None:
         """A line of what came of it; cells that were there already are counted at the end."""
         if not ran:
             return
-        text = f"{self._place} {_title(cell)}: "
+        text = f"{self._places.pop(cell.key)} {_title(cell)}: "
         if result["status"] != DONE:
             self._console.print(f"{text}failed: {result['error']}", markup=False)
             return
@@ -56,10 +59,6 @@ class Lines(Watcher):
         cost = result["cost"]
         taken = duration(cost["fit_seconds"] + cost["score_seconds"])
         self._console.print(f"{text}AUROC {auroc:.3f}, {taken}", markup=False)
-
-    def _show(self, cell: Cell, seconds: float, left: float | None) -> None:
-        self._name = f"{self._place} {_title(cell)}".replace("[", "\\[")
-        self.tick(seconds, left)
 
 
 def _title(cell: Cell) -> str:

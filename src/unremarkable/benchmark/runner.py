@@ -1,13 +1,15 @@
-"""Run what is not done yet, one cell after the other, each in a process of its own."""
+"""Run what is not done yet, each cell in a process of its own, one after the other or several at a time."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,10 @@ from typing import Any
 from unremarkable.benchmark.cell import REASON
 from unremarkable.benchmark.cells import Cell
 from unremarkable.benchmark.store import DONE, ERROR, FAILED, RESULT, Store
+from unremarkable.datasets.parallel import default_workers
 
-#: how often a waiting run shows the time
-_TICK = 0.5
+#: how often a waiting run shows the time, and looks whether one of several cells has ended
+_TICK, _LOOK = 0.5, 0.1
 PROGRAM = (sys.executable, "-m", "unremarkable.benchmark.cell")
 
 
@@ -37,8 +40,8 @@ class Watcher:
     def begin(self, cell: Cell, number: int, total: int) -> None:
         """A cell starts."""
 
-    def tick(self, seconds: float, left: float | None) -> None:
-        """The cell has run for so long, and the whole run takes about so much more."""
+    def tick(self, cell: Cell, seconds: float, left: float | None) -> None:
+        """A cell has run for so long, and the whole run takes about so much more."""
 
     def end(self, cell: Cell, result: dict[str, Any], *, ran: bool) -> None:
         """The cell is finished or has failed, now or, where it was not run, in an earlier run."""
@@ -52,6 +55,7 @@ def run_cells(
     watcher: Watcher | None = None,
     provenance: dict[str, Any] | None = None,
     program: Sequence[str] = PROGRAM,
+    jobs: int = 1,
 ) -> Tally:
     """Run every cell that the store does not have, and keep it there.
 
@@ -65,6 +69,8 @@ def run_cells(
         watcher: is told what happens.
         provenance: kept with each cell beside what it finds out itself.
         program: what runs a cell, given the path of its spec.
+        jobs: cells that run at a time, each on its share of the processors (unless OMP_NUM_THREADS says otherwise).
+            Costs are then those beside others.
 
     Raises:
         UsageError: another process runs this benchmark.
@@ -84,57 +90,88 @@ def run_cells(
             if result is not None:
                 (tally.kept if result["status"] == DONE else tally.failed).append(cell.key)
                 watcher.end(cell, result, ran=False)
-        for number, cell in enumerate(waiting, 1):
-            watcher.begin(cell, number, len(waiting))
-            later = waiting[number:]
-            started = time.perf_counter()
-
-            def tick(seconds: float, cell: Cell = cell, later: Sequence[Cell] = later) -> None:
-                watcher.tick(seconds, timing.left(cell, seconds, later))
-
-            result = _run(cell, store, tick, provenance or {}, program)
-            timing.add(cell, time.perf_counter() - started)
-            (tally.done if result["status"] == DONE else tally.failed).append(cell.key)
-            watcher.end(cell, result, ran=True)
+        running: list[_Running] = []
+        queue = deque(enumerate(waiting, 1))
+        try:
+            while queue or running:
+                while queue and len(running) < jobs:
+                    number, cell = queue.popleft()
+                    watcher.begin(cell, number, len(waiting))
+                    running.append(_Running(cell, store, provenance or {}, program, jobs))
+                running[0].wait(_TICK if len(running) == 1 else _LOOK)
+                for one in [each for each in running if each.ended]:
+                    running.remove(one)
+                    result = one.publish()
+                    timing.add(one.cell, one.seconds)
+                    (tally.done if result["status"] == DONE else tally.failed).append(one.cell.key)
+                    watcher.end(one.cell, result, ran=True)
+                left = timing.left([(one.cell, one.seconds) for one in running], [cell for _, cell in queue], jobs)
+                for one in running:
+                    watcher.tick(one.cell, one.seconds, left)
+        finally:
+            for one in running:
+                one.kill()
     tally.seconds = time.perf_counter() - began
     return tally
 
 
-def _run(
-    cell: Cell, store: Store, tick: Callable[[float], None], provenance: dict[str, Any], program: Sequence[str]
-) -> dict[str, Any]:
-    """Run one cell in a process and publish what came of it."""
-    work = store.work(cell.key)
-    for old in (REASON, ERROR):
-        (work / old).unlink(missing_ok=True)
-    spec = work / "spec.json"
-    spec.write_text(json.dumps({"cell": cell.to_dict(), "provenance": provenance}), encoding="utf-8")
-    with (work / "log.txt").open("ab") as log:
-        process = subprocess.Popen(
-            [*program, str(spec.resolve())],
-            stdin=subprocess.PIPE,  # kept open for as long as we live: the cell ends when it closes
-            stdout=log,
-            stderr=log,
-        )
-        started = time.perf_counter()
+class _Running:
+    """A cell in its process."""
+
+    def __init__(self, cell: Cell, store: Store, provenance: dict[str, Any], program: Sequence[str], jobs: int) -> None:
+        self.cell, self._store = cell, store
+        self._work = store.work(cell.key)
+        for old in (REASON, ERROR):
+            (self._work / old).unlink(missing_ok=True)
+        spec = self._work / "spec.json"
+        spec.write_text(json.dumps({"cell": cell.to_dict(), "provenance": provenance}), encoding="utf-8")
+        share = {"OMP_NUM_THREADS": str(max(1, default_workers() // jobs))} if jobs > 1 else {}
+        self._began = time.perf_counter()
+        with (self._work / "log.txt").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*program, str(spec.resolve())],
+                stdin=subprocess.PIPE,  # kept open for as long as we live: the cell ends when it closes
+                stdout=log,
+                stderr=log,
+                env=share | os.environ,
+            )
+
+    @property
+    def seconds(self) -> float:
+        """For how long it has run."""
+        return time.perf_counter() - self._began
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has."""
+        return self._process.poll() is not None
+
+    def wait(self, seconds: float) -> None:
+        """Until it has ended, or so long."""
         try:
-            while process.poll() is None:
-                try:
-                    process.wait(_TICK)
-                except subprocess.TimeoutExpired:
-                    tick(time.perf_counter() - started)
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-            assert process.stdin is not None
-            process.stdin.close()
-    made = work / "made"
-    if process.returncode != 0:
-        _record_failure(cell, work, made, process.returncode)
-    result: dict[str, Any] = json.loads((made / RESULT).read_text(encoding="utf-8"))
-    store.publish(made, cell.slug, cell.key)
-    return result
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return
+
+    def kill(self) -> None:
+        """End it, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+        self._close()
+
+    def publish(self) -> dict[str, Any]:
+        """Keep what came of it."""
+        self._close()
+        made = self._work / "made"
+        if self._process.returncode != 0:
+            _record_failure(self.cell, self._work, made, self._process.returncode)
+        result: dict[str, Any] = json.loads((made / RESULT).read_text(encoding="utf-8"))
+        self._store.publish(made, self.cell.slug, self.cell.key)
+        return result
+
+    def _close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
 
 
 def _record_failure(cell: Cell, work: Path, made: Path, code: int) -> None:
@@ -176,11 +213,12 @@ class _Timing:
         """Remember one that was run."""
         self._seen.append((cell.row, cell.column, seconds))
 
-    def left(self, cell: Cell, seconds: float, later: Sequence[Cell]) -> float | None:
-        """Seconds until all are done, while `cell` has run for `seconds`; None before one was finished."""
+    def left(self, running: Sequence[tuple[Cell, float]], later: Sequence[Cell], jobs: int) -> float | None:
+        """Seconds until all are done, with the time that each has run so far; None before one was finished."""
         if not self._seen:
             return None
-        return max(0.0, self._expected(cell) - seconds) + sum(map(self._expected, later))
+        rest = [max(0.0, self._expected(cell) - seconds) for cell, seconds in running]
+        return max([*rest, (sum(rest) + sum(map(self._expected, later))) / jobs])
 
     def _expected(self, cell: Cell) -> float:
         for like in (

@@ -78,6 +78,9 @@ def bench(
     abnormal: Abnormal = None,
     patient_pattern: PatientPattern = None,
     device: Device = "auto",
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Cells that run at a time, each on its share of the processors.")
+    ] = 1,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run cells again that failed in an earlier run.")
     ] = False,
@@ -128,7 +131,8 @@ def bench(
     store = Store.open(output, create=True)
     typed = shlex.join(["unremarkable", *sys.argv[1:]])
     with _watcher(as_json) as watcher:
-        tally = run_cells(cells, store, retry_failed=retry_failed, watcher=watcher, provenance={"typed": typed})
+        origin = {"typed": typed}
+        tally = run_cells(cells, store, retry_failed=retry_failed, watcher=watcher, provenance=origin, jobs=jobs)
     store.note([Blank(*gap) for gap in gaps])
     _report(store, write_tables(store), tally, as_json)
     raise typer.Exit(1 if tally.failed else 0)

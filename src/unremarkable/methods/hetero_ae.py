@@ -76,7 +76,7 @@ class HeteroAE(Method):
     outputs have the encoder's channels, whatever they are; encoder features are brought to unit scale before eq. 4;
     batch 16 for 200 and 20 epochs for 200, which on a thousand images is about the same number of steps; the loss
     never reaches the encoder through its own features as targets; early stopping; stages and reduction chosen on
-    planted anomalies (`rule="max"` and all stages are the paper's). The page says what the ablations of Tables II to IV leave open.
+    planted anomalies (`rule="max"` and all stages are the paper's). The page says what the ablations leave open.
     """
 
     name: ClassVar[str] = "hetero-ae"
