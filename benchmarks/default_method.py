@@ -50,7 +50,7 @@ from unremarkable.methods.registry import make_options, method_class
 from unremarkable.networks.allocator import reuse_memory
 from unremarkable.networks.backbones import Backbone
 from unremarkable.training.machine import Machine, resolve
-from unremarkable.training.plan import VALIDATION_LEAST, VALIDATION_SHARE
+from unremarkable.training.plan import stopping_count
 from unremarkable.training.settings import TrainSettings
 
 #: and how a set without a split of its own is divided
@@ -209,9 +209,7 @@ def look(backbone: str, images: Tensor, machine: Machine) -> list[Tensor]:
 
 def answers(entry: MethodEntry, backbone: str, features: list[Tensor], trial: Trial) -> dict[str, Said]:
     """Scores of the clean images and of each kind of anomaly: fitted on all to learn from, and as a member."""
-    kept = len(trial.learn) - min(
-        max(VALIDATION_LEAST, round(VALIDATION_SHARE * len(trial.learn))), len(trial.learn) // 4
-    )
+    kept = len(trial.learn) - stopping_count(len(trial.learn))
     said = {}
     for role, learn in (("alone", trial.learn), ("member", trial.learn[:kept])):
         cls = method_class(entry.method)

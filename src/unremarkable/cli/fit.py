@@ -29,7 +29,7 @@ from unremarkable.cli.common import (
 )
 from unremarkable.methods.registry import DEFAULT, DEFAULT_OPTIONS
 
-DEFAULT_TEXT = f"{DEFAULT} with {', '.join(f'{name}={value}' for name, value in DEFAULT_OPTIONS.items())}"
+_DEFAULT_TEXT = f"{DEFAULT} with {', '.join(f'{name}={value}' for name, value in DEFAULT_OPTIONS.items())}"
 
 
 class FitCommand(TyperCommand):
@@ -49,7 +49,7 @@ def fit(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Model folder to write.")],
     method: Annotated[
-        str | None, typer.Option(help=f"`unremarkable methods` lists them. Default: {DEFAULT_TEXT}.")
+        str | None, typer.Option(help=f"`unremarkable methods` lists them. Default: {_DEFAULT_TEXT}.")
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A method's option, as option=value; repeatable.")
