@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from unremarkable.benchmark.measure import flops
 from unremarkable.detector import Detector
 from unremarkable.errors import UsageError
 from unremarkable.methods import make_options, method_class, method_names
@@ -286,6 +287,11 @@ def test_predicting_is_repeatable_and_leaves_no_trace(name: str, fitted: Fitted)
     assert_same(predict(method, images), first)
     assert torch.equal(images, given), "predict changed its input"
     assert all(torch.equal(value, weights[key]) for key, value in method.state_dict().items())
+
+
+@every_method
+def test_what_scoring_costs_can_be_counted(name: str, fitted: Fitted) -> None:
+    assert flops(fitted(name, 1)) > 0
 
 
 @every_method
