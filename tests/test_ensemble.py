@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from unremarkable import Detector, UsageError
 from unremarkable.datasets.find import find_dataset
 from unremarkable.datasets.load import digest
 from unremarkable.ensemble import fit_ensemble
+from unremarkable.methods.ensemble import EnsembleOptions
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +126,10 @@ def test_fitted_from_scratch_it_holds_normals_out_for_its_references(phantoms: P
     assert detector.method_.settled()["reference normals"] == plan.validation_cases
     parts = [set(detector.manifest_["data"][part]) for part in ("training", "validation", "calibration")]
     assert sum(map(len, parts)) == len(set.union(*parts)) == 60
+
+
+def test_p_values_are_joined_in_one_way_where_none_is_named() -> None:
+    from unremarkable.cli.ensemble import ensemble
+
+    defaults = {inspect.signature(given).parameters["combine"].default for given in (fit_ensemble, ensemble)}
+    assert defaults == {EnsembleOptions().combine}

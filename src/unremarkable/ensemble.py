@@ -38,7 +38,7 @@ def fit_ensemble(
     models: Sequence[Detector | str | Path],
     data: Data,
     *,
-    combine: Combination = "fisher",
+    combine: Combination = "z",
     size: int | None = None,
     split: str = "auto",
     seed: int | None = None,

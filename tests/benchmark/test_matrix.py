@@ -88,6 +88,13 @@ def test_toml_and_json_say_the_same(tmp_path: Path) -> None:
     assert found[0].seeds == (0, 1)
 
 
+def test_a_row_may_have_its_own_seeds(tmp_path: Path) -> None:
+    (tmp_path / "m.toml").write_text("seeds = 2\n[methods.knn]\nseeds = [4, 0]\ngrid = 1\n[methods.autoencoder]\n")
+    found = read_matrix(tmp_path / "m.toml", tmp_path)
+    assert found.methods == (MethodEntry("knn", "knn", {"grid": 1}, (4, 0)), MethodEntry("autoencoder", "autoencoder"))
+    assert found.seeds == (0, 1)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [

@@ -178,3 +178,20 @@ def test_random_weights_are_said() -> None:
 def test_what_cannot_be_is_refused(options: dict[str, Any], side: int, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Dinomaly(DinomalyOptions(**TINY | options), (side, side), 1)
+
+
+def test_the_optimiser_is_the_published_one() -> None:
+    """StableAdamW at 2e-3, gradients of norm 0.1 at most; 100 steps up, then down to a tenth."""
+    method = build()
+    phase = phase_of(method)
+    (optimizer,) = phase.optimizers().values()
+    (group,) = optimizer.param_groups
+    assert (group["lr"], group["weight_decay"], group["eps"]) == (2e-3, 1e-4, 1e-10)
+    assert {id(p) for p in group["params"]} == {id(p) for p in method.decoder.parameters()}
+    for parameter in group["params"]:
+        parameter.grad = torch.full_like(parameter, 1e3)
+    optimizer.step()
+    norm = torch.stack([parameter.grad.norm() for parameter in group["params"]]).norm()
+    assert norm.item() == pytest.approx(0.1, rel=1e-3)
+    assert phase.rate is not None
+    assert [phase.rate(step, 10_000) for step in (0, 99, 10_000)] == pytest.approx([0.01, 1.0, 0.1])

@@ -81,6 +81,11 @@ def test_rates_decay_and_batch_norm_are_the_options() -> None:
     assert {group["weight_decay"] for group in optimizer.param_groups} == {1e-4}
     assert {m.momentum for m in method.modules() if isinstance(m, nn.BatchNorm2d)} == {0.01}
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(method.parameters()))
+    for parameter in method.parameters():
+        parameter.grad = torch.full_like(parameter, 1e3)
+    optimizer.step()
+    norm = torch.stack([parameter.grad.norm() for parameter in method.parameters()]).norm()
+    assert norm.item() == pytest.approx(1.0, rel=1e-3), "gradients are clipped"
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,18 @@ def test_a_gradient_map_is_the_scores_slope() -> None:
         assert float((up - down) / 2e-2) == pytest.approx(float(half.norm()), rel=0.03)
 
 
+def test_guided_backpropagation_keeps_what_is_positive_at_each_relu_of_the_cloner() -> None:
+    image = images(1)
+    guided, plain = build(map="gbp"), build(map="gradients")
+    hooked = build(map="gradients")
+    for module in hooked.cloner.modules():
+        if isinstance(module, torch.nn.ReLU):
+            module.register_forward_hook(lambda _, __, out: out.register_hook(lambda g: g.clamp_min(0)) and None)
+    _, found = guided._gradient(image)
+    torch.testing.assert_close(found, hooked._gradient(image)[1])
+    assert not torch.allclose(found, plain._gradient(image)[1])
+
+
 def test_a_gradient_map_is_smoothed_and_opened() -> None:
     """Eq. 6 with scipy's filters and a cross, the ellipse of 3 x 3 pixels."""
     method = build(map="gradients")

@@ -101,3 +101,19 @@ def test_what_cannot_be_is_refused(options: dict[str, Any], side: int, message: 
 def test_the_smallest_side_that_the_mask_allows() -> None:
     assert UniAD(UniADOptions(**TINY | {"neighbours": 7}), (32, 128), 1).transformer.mask.any(dim=1).all()
     assert build(neighbours=0).transformer.mask.all()
+
+
+def test_the_optimiser_is_the_published_one() -> None:
+    """AdamW at 1e-4, decay 1e-4; gradients of norm 0.1 at most; the backbone is not in it."""
+    method = build()
+    phase = method.phases()[-1]
+    assert isinstance(phase, Phase)
+    (optimizer,) = phase.optimizers().values()
+    (group,) = optimizer.param_groups
+    assert (group["lr"], group["weight_decay"]) == (1e-4, 1e-4)
+    assert not {id(p) for p in group["params"]} & {id(p) for p in method.backbone.parameters()}
+    for parameter in group["params"]:
+        parameter.grad = torch.full_like(parameter, 1e3)
+    optimizer.step()
+    norm = torch.stack([parameter.grad.norm() for parameter in group["params"]]).norm()
+    assert norm.item() == pytest.approx(0.1, rel=1e-3)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from unremarkable.errors import UsageError
-from unremarkable.networks.vit import VARIANTS, ViT, published_state
+from unremarkable.networks.vit import VARIANTS, ViT, depth_of, published_state, vision_transformer
 
 TINY = "vit-tiny-16"
 
@@ -122,3 +125,71 @@ def test_names_depths_and_sizes_are_checked() -> None:
         ViT(TINY, depth=13)
     with pytest.raises(UsageError, match="multiples of 16, not 64 x 50"):
         ViT(TINY, depth=1).grid((64, 50))
+
+
+class _FakeViT(torch.nn.Module):
+    """What timm's create_model gives for a plain vision transformer, as far as it is used: patches of 4, two firsts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = torch.nn.ModuleList(torch.nn.Linear(6, 6) for _ in range(3))
+        for block in self.blocks:
+            block.attn = SimpleNamespace(num_heads=2)
+        self.patch_embed = torch.nn.Conv2d(3, 6, 4, stride=4)
+        self.patch_embed.patch_size = (4, 4)
+        self.first = torch.nn.Parameter(torch.rand(1, 2, 6))
+        self.num_prefix_tokens, self.embed_dim = 2, 6
+        self.pretrained_cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+
+    def prune_intermediate_layers(self, indices: list[int], *, prune_norm: bool, prune_head: bool) -> None:
+        self.blocks = self.blocks[: indices[0] + 1]
+
+    def forward_intermediates(self, x: Tensor, **how: object) -> list[tuple[Tensor, Tensor]]:
+        assert how == {"return_prefix_tokens": True, "output_fmt": "NLC", "intermediates_only": True}
+        x = torch.cat([self.first.expand(len(x), -1, -1), self.patch_embed(x).flatten(2).transpose(1, 2)], dim=1)
+        given = []
+        for block in self.blocks:
+            x = block(x)
+            given.append((x[:, 2:], x[:, :2]))
+        return given
+
+
+def test_timm_s_are_taken_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[dict[str, Any]] = []
+
+    def create_model(name: str, **kwargs: Any) -> torch.nn.Module:
+        if name == "resnet":
+            return torch.nn.Linear(1, 1)
+        if name != "tiny.v1":
+            raise RuntimeError(f"Unknown model ({name})")
+        calls.append(kwargs)
+        return _FakeViT()
+
+    timm = ModuleType("timm")
+    timm.create_model = create_model  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "timm", timm)
+    monkeypatch.setenv("UNREMARKABLE_WEIGHTS", str(tmp_path))
+
+    assert depth_of("timm:tiny.v1") == 3
+    net = vision_transformer("timm:tiny.v1", 2)
+    assert (net.width, net.heads, net.prefix, net.grid((8, 12))) == (6, 2, 2, (2, 3))
+    with torch.no_grad():
+        tokens = net(torch.full((1, 1, 8, 12), 0.5))
+        assert [list(token.shape) for token in tokens] == [[1, 8, 6]] * 2
+        expected = net.net.blocks[0](torch.cat([net.net.first, net.net.patch_embed.bias.expand(1, 6, 6)], dim=1))
+    torch.testing.assert_close(tokens[0], expected, msg="grey 0.5 is the mean, so that patches are the bias")
+    assert all(call == {"num_classes": 0, "dynamic_img_size": True} for call in calls)
+
+    with pytest.raises(UsageError, match="multiples of 4, not 8 x 10"):
+        net.grid((8, 10))
+    with pytest.raises(UsageError, match="blocks 0 to 2; block 3 cannot be taken"):
+        vision_transformer("timm:tiny.v1", 4)
+    with pytest.raises(UsageError, match="resnet is no plain vision transformer"):
+        vision_transformer("timm:resnet")
+    with pytest.raises(UsageError, match="timm cannot give tokens of nothing"):
+        vision_transformer("timm:nothing")
+    with pytest.raises(UsageError, match=r"no tiny\.v1\.safetensors"):
+        net.load_pretrained()
+    (tmp_path / "tiny.v1.safetensors").touch()
+    net.load_pretrained()
+    assert calls[-1]["pretrained_cfg_overlay"] == {"file": str(tmp_path / "tiny.v1.safetensors")}

@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 from unremarkable.benchmark.matrix import SETTINGS, DataEntry, MethodEntry, labelled
@@ -113,6 +114,7 @@ def make_cells(
     """Every cell of the matrix, data set by data set, checked before the first one runs.
 
     Args:
+        seeds: of the rows that have none of their own.
         tests: data sets to test on, with the protocol "external".
         common: options and settings for every row that knows them and does not set them itself.
 
@@ -146,25 +148,26 @@ def make_cells(
             folds = (None,) if protocol.folds is None else range(protocol.folds)
             for fold in folds:
                 apply_protocol(protocol, dataset, fold, looked and looked[0], both)
-            for seed in seeds:
-                for fold in folds:
-                    for entry, given, options, settings in rows:
-                        cell = Cell(
-                            row=entry.label,
-                            method=entry.method,
-                            options=options,
-                            given=given,
-                            settings=settings,
-                            seed=seed,
-                            data=column,
-                            test=other,
-                            protocol=protocol.text,
-                            deduplicate=protocol.deduplicate,
-                            fold=fold,
-                            data_digest=identity,
-                            device=device,
-                        )
-                        cells.setdefault(cell.key, cell)
+            wanted = dict.fromkeys([*seeds, *(seed for entry, *_ in rows for seed in entry.seeds or ())])
+            for seed, fold, (entry, given, options, settings) in product(wanted, folds, rows):
+                if seed not in (entry.seeds or seeds):
+                    continue
+                cell = Cell(
+                    row=entry.label,
+                    method=entry.method,
+                    options=options,
+                    given=given,
+                    settings=settings,
+                    seed=seed,
+                    data=column,
+                    test=other,
+                    protocol=protocol.text,
+                    deduplicate=protocol.deduplicate,
+                    fold=fold,
+                    data_digest=identity,
+                    device=device,
+                )
+                cells.setdefault(cell.key, cell)
     return tuple(cells.values())
 
 
@@ -184,6 +187,14 @@ def read_entry(
     plain = json.loads(json.dumps(dataclasses.asdict(options)))
     added = {key: value for key, value in common.items() if key in given and key not in entry.options}
     return replace(entry, label=labelled(entry.label, added)), given, plain, settings
+
+
+def departures(cell: Cell) -> dict[str, str]:
+    """Options and size that are not the method's defaults, written as on the command line."""
+    cls = method_class(cell.method)
+    usual = json.loads(json.dumps(dataclasses.asdict(cls.Options()))) | {"size": cls.default_size}
+    chosen = cell.options | cell.settings
+    return {key: _text(chosen[key]) for key in usual if key in chosen and chosen[key] != usual[key]}
 
 
 def _setting(key: str, value: Any) -> Any:

@@ -23,11 +23,15 @@ _KEYS = ("methods", "data", "seeds", "protocol", "test", "deduplicate")
 
 @dataclass(frozen=True)
 class MethodEntry:
-    """A row of the table: a method, the options and settings given for it, and the name that the row bears."""
+    """A row of the table: a method, the options and settings given for it, and the name that the row bears.
+
+    `seeds` are its own, where those of the benchmark are not meant.
+    """
 
     label: str
     method: str
     options: dict[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,7 @@ def resolve(name: str, root: Path | None) -> Path:
 def read_matrix(path: Path, root: Path | None, **reading: Any) -> Matrix:
     """A matrix file: `seeds`, `protocol`, `deduplicate`, `data`, `test` and a table of `methods` with their options.
 
+    A method can have `seeds` of its own.
     TOML, or the same as JSON; see docs/benchmark.md. Relative paths of data are looked for as on the command line.
 
     Raises:
@@ -155,8 +160,13 @@ def read_matrix(path: Path, root: Path | None, **reading: Any) -> Matrix:
             rows = parse_methods([methods] if isinstance(methods, str) else methods)
         else:
             rows = tuple(
-                MethodEntry(label, options.get("method", label), {k: v for k, v in options.items() if k != "method"})
-                for label, options in methods.items()
+                MethodEntry(
+                    label,
+                    row.get("method", label),
+                    {key: value for key, value in row.items() if key not in ("method", "seeds")},
+                    parse_seeds(row["seeds"]) if "seeds" in row else None,
+                )
+                for label, row in methods.items()
             )
         return Matrix(
             methods=rows,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from unremarkable.benchmark.cells import Cell, command
+from scipy.stats import rankdata
+
+from unremarkable.benchmark.cells import Cell, command, departures
 from unremarkable.benchmark.estimates import Grid, Place, read_grid
 from unremarkable.benchmark.presets import PaperData, Preset, preset_names, read_preset
 from unremarkable.benchmark.protocol import PUBLISHED
@@ -103,8 +105,9 @@ def _is_of(place: Place, data: PaperData) -> bool:
 
 
 def _ours(place: Place, data: PaperData, metrics: Sequence[Column], sources: _Sources) -> list[str]:
-    cell = place.cells[0]["cell"]
-    name = f"{place.row}, without copies" if cell["deduplicate"] else place.row
+    name = _named(place)
+    if place.cells[0]["cell"]["deduplicate"]:
+        name += ", without copies"
     figures = [number(place.metric(metric.metric, metric.point, data.finding)) for metric in metrics]
     return [name, f"ours {sources.number(place)}", *figures]
 
@@ -132,7 +135,7 @@ def _everything(grid: Grid, sources: _Sources) -> str:
         places = [place for row in grid.rows if (place := grid.place(row, name)).cells]
         rows = [
             [
-                place.row,
+                _named(place),
                 sources.number(place),
                 summary(place),
                 *(number(place.metric(c.metric, c.point)) for c in columns),
@@ -148,7 +151,42 @@ def _everything(grid: Grid, sources: _Sources) -> str:
             *(heading for heading, _ in costs(places[0])),
         ]
         parts.append(f"### {name}\n\n{pipe(header, rows)}\n")
-    return "\n".join(parts)
+    return "\n".join([*parts, _ranks(grid)])
+
+
+def _named(place: Place) -> str:
+    """The row's name with every option that is not its method's default: a shortened training must not look whole."""
+    said = [f"{key}={value}" for key, value in departures(Cell.from_dict(place.cells[0]["cell"])).items()]
+    return ", ".join([place.row, *(words for words in said if words not in place.row)])
+
+
+def _ranks(grid: Grid) -> str:
+    """Average ranks by AUROC, on the most data sets that at least three rows have been tested on; "" without any."""
+    area: dict[tuple[str, str], float] = {}
+    for place in (place for place in grid.places.values() if place.cells):
+        # Trained for another time on another set it is still the same row, unless both stand on one.
+        name = place.cells[0]["row"]
+        taken = [other for other in grid.places.values() if other.cells and other.cells[0]["row"] == name]
+        if sum(other.column == place.column for other in taken) > 1:
+            name = place.row
+        if (metric := place.metric("auroc")) is not None and metric.mean is not None:
+            area[name, place.column] = metric.mean
+    names = sorted({name for name, _ in area})
+    tested = {name: frozenset(column for one, column in area if one == name) for name in names}
+    shared = {columns: [name for name in names if tested[name] >= columns] for columns in tested.values()}
+    eligible = [columns for columns, rows in shared.items() if len(columns) > 1 and len(rows) > 2]
+    if not eligible:
+        return ""
+    most = max(eligible, key=lambda found: (len(found), len(shared[found]), sorted(found)))
+    columns, rows = sorted(most), shared[most]
+    ranks = rankdata([[-area[row, column] for row in rows] for column in columns], axis=1)
+    order = sorted(range(len(rows)), key=lambda index: (ranks[:, index].mean(), rows[index]))
+    lines = [[rows[i], f"{ranks[:, i].mean():.2f}", *(f"{rank:g}" for rank in ranks[:, i])] for i in order]
+    text = (
+        f"By AUROC, the {len(rows)} rows that were tested on all of these data sets; 1 is best, ties share. A row's "
+        "training may be of another length on each, as the tables above say."
+    )
+    return f"### Ranks\n\n{text}\n\n{pipe(['method', 'average rank', *columns], lines)}\n"
 
 
 def _unfinished(stores: Sequence[Store]) -> str:

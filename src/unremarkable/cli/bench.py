@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -177,7 +178,9 @@ def _plan(
         gaps = [(row, column_name(name, chosen), reason) for row, name, reason in comparison.gaps(root)]
         if not rows or not columns:
             return (), gaps
-    numbers = parse_seeds(seeds) if seeds is not None else asked.seeds or (0,)
+    numbers = asked.seeds or (0,)
+    if seeds is not None:
+        numbers, rows = parse_seeds(seeds), tuple(replace(row, seeds=None) for row in rows)
     cells = make_cells(rows, columns, numbers, chosen, others, common=common, device=device, progress=progress)
     return cells, gaps
 

@@ -38,7 +38,7 @@ def ensemble(
     output: Annotated[Path, typer.Option("-o", "--output", help="Model folder to write; it needs none of the others.")],
     combine: Annotated[
         Literal["fisher", "cauchy", "minimum", "z"], typer.Option(help="How the models' p-values become one.")
-    ] = "fisher",
+    ] = "z",
     split: Annotated[str, typer.Option(help="Which normals, as for fit: published, A/B/C, none, auto.")] = "auto",
     normal: Normal = None,
     abnormal: Abnormal = None,

@@ -86,7 +86,9 @@ def fit(
     rate: Rate = None,
     seed: Seed = 0,
     device: Device = "auto",
-    precision: Annotated[str, typer.Option(help="Of training: auto, 32, bf16. Scoring always uses 32.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto, 32 or bf16: of training, and of scoring where a method allows.")
+    ] = "auto",
     restart: Annotated[
         bool, typer.Option("--restart", help="Forget an interrupted fit instead of resuming it.")
     ] = False,

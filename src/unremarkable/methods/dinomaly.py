@@ -19,7 +19,7 @@ from unremarkable.methods.feature_maps import cosine_distances, flat_cosine_dist
 from unremarkable.methods.optimizers import StableAdamW, clipped, warm_cosine
 from unremarkable.methods.scoring_rule import reduce
 from unremarkable.networks.transformer import MLP, Block, LinearAttention
-from unremarkable.networks.vit import VARIANTS, ViT
+from unremarkable.networks.vit import depth_of, vision_transformer
 
 #: middle blocks whose tokens are rebuilt, by the encoder's depth (section 3.1, and the authors' code for ViT-L)
 LAYERS = {12: (2, 3, 4, 5, 6, 7, 8, 9), 24: (4, 6, 8, 10, 12, 14, 16, 18)}
@@ -35,7 +35,10 @@ MAP_SIDE, KERNEL, SIGMA = 256, 5, 4.0
 class DinomalyOptions(base.Options):
     """Options of `Dinomaly`."""
 
-    encoder: str = field(default="vit-base-14-reg", metadata={"help": "vit-(small|base|large)-14-reg, -14 or -16"})
+    encoder: str = field(
+        default="vit-base-14-reg",
+        metadata={"help": "vit-(small|base|large)-14-reg or -14, vit-(tiny|small|base)-16, timm:NAME"},
+    )
     pretrained: bool = field(
         default=True, metadata={"help": "false leaves the encoder random: for tests and timing, not for detection"}
     )
@@ -111,17 +114,18 @@ class Dinomaly(Method):
 
     def __init__(self, options: DinomalyOptions, size: tuple[int, int], channels: int) -> None:
         super().__init__(options, size, channels)
-        depth = VARIANTS[options.encoder].depth if options.encoder in VARIANTS else 12
-        self.layers = tuple(sorted(set(options.layers))) or LAYERS[depth]
+        depth = depth_of(options.encoder)
+        self.layers = tuple(sorted(set(options.layers))) or LAYERS.get(depth, ())
+        if not self.layers:
+            raise UsageError(f"the paper has no layers for {options.encoder}, of {depth} blocks: say which by layers=")
         if self.layers[0] < 0 or len(self.layers) % options.groups:
             raise UsageError(f"dinomaly cannot divide layers {self.layers} into {options.groups} equal groups")
-        self.encoder = ViT(options.encoder, self.layers[-1] + 1).eval().requires_grad_(False)
+        self.encoder = vision_transformer(options.encoder, self.layers[-1] + 1).eval().requires_grad_(False)
         try:
             self.grid = self.encoder.grid(size)
         except UsageError as error:
             raise UsageError(f"dinomaly: {error}") from error
-        variant = self.encoder.variant
-        self.decoder = Decoder(variant.width, variant.heads, len(self.layers), options.dropout)
+        self.decoder = Decoder(self.encoder.width, self.encoder.heads, len(self.layers), options.dropout)
 
     def prepare(self) -> None:
         """Load the encoder's published weights, unless `pretrained` is false."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from unremarkable.errors import UsageError, unknown_name
 from unremarkable.networks import densenet, efficientnet_lite, resnet, vgg
+from unremarkable.networks.timm_models import create_timm
 from unremarkable.networks.weights import TIMM, find_weights
 
 _Network = type[densenet.DenseNet] | type[efficientnet_lite.EfficientNetLite] | type[resnet.ResNet] | type[vgg.VGG]
@@ -61,10 +61,10 @@ class Backbone(nn.Module):
         self.name = name
         self.net: nn.Module
         if name.startswith(TIMM):
-            everything = _timm_stages(_create_timm(name))
+            everything = _timm_stages(create_timm(name, features_only=True))
             count = len(everything)
             self._picked = _pick(name, stages, count)
-            self.net = _create_timm(name, out_indices=self._picked)
+            self.net = create_timm(name, features_only=True, out_indices=self._picked)
             config: Any = self.net.pretrained_cfg
             mean, std = config["mean"], config["std"]
         elif name in _NETWORKS:
@@ -96,7 +96,7 @@ class Backbone(nn.Module):
         """
         path = find_weights(self.name)
         if self.name.startswith(TIMM):
-            state = _create_timm(self.name, path, out_indices=self._picked).state_dict()
+            state = create_timm(self.name, path, features_only=True, out_indices=self._picked).state_dict()
         else:
             state = densenet.renamed(torch.load(path, map_location="cpu", weights_only=True))
         own = self.net.state_dict()  # the file also holds the head, and stages deeper than the ones selected
@@ -129,22 +129,6 @@ def _initialise(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def _create_timm(name: str, weights: Path | None = None, **kwargs: Any) -> Any:
-    """The feature extractor of that name in timm, random or with the weights of a file."""
-    try:
-        import timm
-    except ImportError as error:
-        raise UsageError(
-            f"{name} needs timm, which does not import ({error}): pip install 'unremarkable[timm]'"
-        ) from error
-    if weights is not None:
-        kwargs |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weights)}}
-    try:
-        return timm.create_model(name.removeprefix(TIMM), features_only=True, **kwargs)
-    except RuntimeError as error:
-        raise UsageError(f"timm cannot give features of {name.removeprefix(TIMM)}: {error}") from error
 
 
 def _timm_stages(net: Any) -> list[StageInfo]:

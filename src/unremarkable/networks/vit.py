@@ -1,4 +1,4 @@
-"""The plain Vision Transformer, with the parameter names of timm's weight files; DINOv2's own are read too.
+"""Plain Vision Transformers, with the parameter names of timm's weight files (DINOv2's own are read too), and timm's.
 
 Dosovitskiy et al., "An image is worth 16x16 words", ICLR 2021; registers: Darcet et al., "Vision transformers need
 registers", ICLR 2024; scaled residuals: Touvron et al., "Going deeper with image transformers", ICCV 2021.
@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unremarkable.errors import UsageError, unknown_name
+from unremarkable.networks.timm_models import create_timm
 from unremarkable.networks.transformer import Attention, Block
-from unremarkable.networks.weights import find_file
+from unremarkable.networks.weights import TIMM, find_file, find_weights
 
 _HUB = "https://huggingface.co/timm/{}/resolve/main/model.safetensors"
 _META = "https://dl.fbaipublicfiles.com/dinov2/{}/{}"
@@ -84,6 +86,11 @@ class ViT(nn.Module):
         name: one of `VARIANTS`.
         depth: blocks to build, counted from the input; None for all.
 
+    Attributes:
+        width: numbers in a token.
+        heads: of each attention.
+        prefix: tokens that come before those of the patches: the class token and the registers.
+
     Raises:
         UsageError: there is no such network, or it has fewer blocks.
     """
@@ -97,8 +104,7 @@ class ViT(nn.Module):
             raise unknown_name("vision transformer", name, VARIANTS)
         self.name = name
         self.variant = variant = VARIANTS[name]
-        if depth is not None and not 0 < depth <= variant.depth:
-            raise UsageError(f"{name} has blocks 0 to {variant.depth - 1}; block {depth - 1} cannot be taken")
+        _require_depth(name, depth, variant.depth)
         width = variant.width
         self.cls_token = nn.Parameter(0.02 * torch.randn(1, 1, width))
         if variant.registers:
@@ -112,10 +118,8 @@ class ViT(nn.Module):
             buffer = torch.tensor(part).view(1, 3, 1, 1)
             self.register_buffer(("mean", "std")[index], buffer, persistent=False)
 
-    @property
-    def prefix(self) -> int:
-        """Tokens that come before those of the patches: the class token and the registers."""
-        return 1 + self.variant.registers
+        self.prefix = 1 + variant.registers
+        self.width, self.heads = width, variant.heads
 
     def grid(self, size: tuple[int, int]) -> tuple[int, int]:
         """Patches along the height and width of images of this size.
@@ -123,10 +127,7 @@ class ViT(nn.Module):
         Raises:
             UsageError: the patch does not divide the size.
         """
-        patch = self.variant.patch
-        if min(size) < patch or size[0] % patch or size[1] % patch:
-            raise UsageError(f"{self.name} takes sides that are multiples of {patch}, not {size[0]} x {size[1]}")
-        return size[0] // patch, size[1] // patch
+        return _grid(self.name, size, (self.variant.patch, self.variant.patch))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Tokens `(N, prefix + patches, width)` after each block, patches row by row.
@@ -170,6 +171,92 @@ class ViT(nn.Module):
             return self.pos_embed
         square = self.pos_embed.float().transpose(1, 2).unflatten(2, (side, side))
         return F.interpolate(square, grid, mode="bicubic", antialias=True).flatten(2).transpose(1, 2)
+
+
+class TimmViT(nn.Module):
+    """As `ViT`, of any network of timm's that is a plain one: `timm:NAME`.
+
+    Raises:
+        UsageError: timm is not installed, has no such network or no tokens of it, or it has fewer blocks.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, depth: int | None = None) -> None:
+        super().__init__()
+        self.name = name
+        self.net: Any = _create(name)
+        _require_depth(name, depth, len(self.net.blocks))
+        self.net.prune_intermediate_layers([(depth or len(self.net.blocks)) - 1], prune_norm=True, prune_head=True)
+        self.prefix: int = self.net.num_prefix_tokens
+        self.width: int = self.net.embed_dim
+        self.heads: int = self.net.blocks[0].attn.num_heads
+        for key in ("mean", "std"):
+            buffer = torch.tensor(self.net.pretrained_cfg[key]).view(1, 3, 1, 1)
+            self.register_buffer(key, buffer, persistent=False)
+
+    def grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Patches along the height and width of images of this size.
+
+        Raises:
+            UsageError: the patch does not divide the size.
+        """
+        return _grid(self.name, size, self.net.patch_embed.patch_size)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Tokens `(N, prefix + patches, width)` after each block, as those of `ViT`."""
+        x = (images.expand(-1, 3, -1, -1) - self.mean) / self.std
+        parts = self.net.forward_intermediates(x, return_prefix_tokens=True, output_fmt="NLC", intermediates_only=True)
+        return [torch.cat([first, patches], dim=1) for patches, first in parts]
+
+    def load_pretrained(self) -> None:
+        """Take the published weights from a file on this machine.
+
+        Raises:
+            UsageError: there is no such file.
+        """
+        state = _create(self.name, find_weights(self.name)).state_dict()
+        self.net.load_state_dict({key: state[key] for key in self.net.state_dict()})
+
+
+def vision_transformer(name: str, depth: int | None = None) -> ViT | TimmViT:
+    """One of `VARIANTS`, or `timm:NAME`, with its first `depth` blocks; raises UsageError as these do."""
+    return TimmViT(name, depth) if name.startswith(TIMM) else ViT(name, depth)
+
+
+def depth_of(name: str) -> int:
+    """How many blocks the whole network has.
+
+    Raises:
+        UsageError: there is no such network, or timm is not installed.
+    """
+    if name.startswith(TIMM):
+        with torch.device("meta"):  # nothing is allocated
+            return len(_create(name).blocks)
+    if name not in VARIANTS:
+        raise unknown_name("vision transformer", name, VARIANTS)
+    return VARIANTS[name].depth
+
+
+def _create(name: str, weights: Path | None = None) -> Any:
+    net = create_timm(name, weights, num_classes=0, dynamic_img_size=True)
+    for needed in ("blocks", "num_prefix_tokens", "forward_intermediates"):
+        if not hasattr(net, needed):
+            raise UsageError(f"{name} is no plain vision transformer: it has no {needed}")
+    return net
+
+
+def _require_depth(name: str, depth: int | None, most: int) -> None:
+    if depth is not None and not 0 < depth <= most:
+        raise UsageError(f"{name} has blocks 0 to {most - 1}; block {depth - 1} cannot be taken")
+
+
+def _grid(name: str, size: tuple[int, int], patch: tuple[int, int]) -> tuple[int, int]:
+    if any(side < step or side % step for side, step in zip(size, patch, strict=True)):
+        multiples = f"{patch[0]}" if patch[0] == patch[1] else f"{patch[0]} and {patch[1]}"
+        raise UsageError(f"{name} takes sides that are multiples of {multiples}, not {size[0]} x {size[1]}")
+    return size[0] // patch[0], size[1] // patch[1]
 
 
 def published_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
