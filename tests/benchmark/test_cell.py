@@ -46,3 +46,14 @@ def test_what_departs_from_the_defaults(tmp_path: Path) -> None:
     rows = [MethodEntry("ae", "autoencoder", {"epochs": "5", "size": "64", "widths": "8,16,32,64", "loss": "mse"})]
     (cell,) = make_cells(rows, [DataEntry("a", str(tmp_path / "data"))], [0], Protocol())
     assert departures(cell) == {"epochs": "5", "widths": "8,16,32,64", "size": "64"}
+
+
+def test_what_the_watch_finds_stands_in_the_notes(tmp_path: Path) -> None:
+    make_phantom_dataset(tmp_path / "data", n_train=12, n_test_normal=4, n_test_abnormal=4, size=32, seed=0)
+    options = {"size": 32, "epochs": 1, "learning_rate": 0.0, "widths": "2,2,2,2"}
+    row = MethodEntry("untaught", "autoencoder", options)
+    (cell,) = make_cells([row], [DataEntry("a", str(tmp_path / "data"))], [0], Protocol())
+    for name in ("work", "made"):
+        (tmp_path / name).mkdir()
+    notes = run_cell(cell, tmp_path / "work", tmp_path / "made")["notes"]
+    assert any(note.startswith("after training: ") for note in notes)

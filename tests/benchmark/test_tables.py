@@ -11,7 +11,7 @@ import pytest
 
 from unremarkable.benchmark.estimates import Grid, read_grid
 from unremarkable.benchmark.store import ABSENT, UNBUILT, Blank
-from unremarkable.benchmark.tables import cells_csv, escape, latex, markdown, number, summary, table_csv
+from unremarkable.benchmark.tables import cells_csv, costs, escape, latex, markdown, number, summary, table_csv
 
 Maker = Callable[..., dict[str, Any]]
 
@@ -100,3 +100,13 @@ def test_no_cells_at_all() -> None:
     assert markdown(empty)
     assert "\\bottomrule" in latex(empty)
     assert len(table_csv(empty).splitlines()) == 1
+
+
+def test_times_of_a_gpu_say_so(cell: Maker) -> None:
+    plain, fast = cell("knn", "a", 0.9), cell("knn", "b", 0.9)
+    fast["cost"]["gpu_memory_mb"] = 100.0
+    grid = read_grid([plain, fast])
+    told = {name: dict(costs(grid.place("knn", name))) for name in "ab"}
+    assert (told["a"]["fit, s"], told["b"]["fit, s"]) == ("3", "3 (GPU)")
+    assert (told["a"]["images/s"], told["b"]["images/s"]) == ("8.0", "8.0 (GPU)")
+    assert told["a"]["parameters, M"] == told["b"]["parameters, M"]

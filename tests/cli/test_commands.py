@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unremarkable import __version__
+from unremarkable import Detector, __version__
 
 Run = Callable[..., "object"]
 
@@ -63,6 +63,28 @@ def test_one_image(run: Run, model: Path, phantoms: Path, tmp_path: Path) -> Non
     assert outcome.code == 0, outcome.err
     assert outcome.json()["scores"][0]["path"] == str(image)
     assert len(list((tmp_path / "out" / "maps").glob("*.tif"))) == 1
+
+
+def test_reconstructions(run: Run, model: Path, phantoms: Path, tmp_path: Path) -> None:
+    options = ("--method", "autoencoder", "--size", 32, "--set", "epochs=1", "--set", "widths=4,4,4,4")
+    assert run("fit", phantoms, "-o", tmp_path / "ae", *options).code == 0
+    images = phantoms / "test" / "lesion"
+    wanted = ("--reconstructions", "--maps", "none")
+    outcome = run("score", tmp_path / "ae", images, "-o", tmp_path / "out", *wanted)
+    assert outcome.code == 0, outcome.err
+    assert not (tmp_path / "out" / "heatmaps").exists()
+    scores = Detector.load(tmp_path / "ae").score(images)
+    assert len(scores) == 8
+    for row in scores:
+        written = Image.open(tmp_path / "out" / "reconstructions" / f"{Path(row.path).stem}.png")
+        assert np.array_equal(np.asarray(written), row.reconstruction)
+    scores.save(tmp_path / "again", reconstructions=True)
+    assert len(list((tmp_path / "again" / "reconstructions").glob("*.png"))) == 8
+
+    refused = run("score", model, images, "-o", tmp_path / "none", *wanted)
+    assert refused.code == 2
+    assert "makes no reconstructions" in refused.line()
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_rate_that_the_normals_cannot_support(run: Run, model: Path, phantoms: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from updates import Watcher
 
 from unremarkable.errors import UsageError
 from unremarkable.methods import make_options
@@ -105,6 +106,14 @@ def test_the_generator_moves_once_for_n_critic_steps() -> None:
     assert [step for step, name in update.log if name == "generator"] == [2, 5]
     assert [step for step, name in update.log if name == "critic"] == list(range(7))
     assert ["adversarial" in loss for loss in losses] == [False, False, True, False, False, True, False]
+
+
+def test_critic_and_generator_steps_move_one_network_each() -> None:
+    method = small(n_critic=1)
+    steps = Watcher(method)
+    method.phases()[0].step(torch.rand(4, 1, 32, 32), steps)
+    assert steps.order == ["critic", "generator"]
+    assert steps.moved == {"critic": {"critic"}, "generator": {"generator"}}
 
 
 def test_penalty_is_zero_for_a_critic_of_slope_one_and_known_for_others() -> None:

@@ -155,6 +155,9 @@ def test_each_step_moves_its_own_network_bit_for_bit(name: str) -> None:
         ("decoder", {"decoder"}),
     ]
     assert {"reconstruction", "kl", "kl_reconstructed", "kl_generated", "decoder"} <= losses.keys()
+    apart = (losses["kl_reconstructed"] + losses["kl_generated"]) / 2 - losses["kl"]
+    torch.testing.assert_close(losses["told apart"], apart)
+    assert [(one.loss, one.blind) for one in method.phases()[0].adversaries] == [("told apart", 0.0)]
     assert all(p.requires_grad for p in (*method.encoder.parameters(), *method.decoder.parameters()))
 
 

@@ -106,7 +106,12 @@ def run_cell(cell: Cell, work: Path, made: Path) -> dict[str, Any]:
         "row": cell.row,
         "column": cell.column,
         "selection": parts.selection,
-        "notes": [*parts.notes, *plan.notes, *localisation.notes()],
+        "notes": [
+            *parts.notes,
+            *plan.notes,
+            *localisation.notes(),
+            *(f"after training: {warning}" for warning in detector.history_.warnings),
+        ],
         "failures": failures,
         **assess(detector, rows, found),
         "calibration": detector.calibration_.scores.tolist(),

@@ -52,6 +52,7 @@ _COSTS = (
     ("parameters", "parameters, M", "{:.2f}", 1e6),
     ("flops", "GFLOPs", "{:.2f}", 1e9),
 )
+_TIMES = ("fit_seconds", "fit_core_seconds", "images_per_second")
 _LATEX = str.maketrans(
     {c: f"\\{c}" for c in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}"}
 )
@@ -200,9 +201,13 @@ def summary(place: Place) -> str:
 
 
 def costs(place: Place) -> list[tuple[str, str]]:
-    """Heading and text of each cost of a place; "" where it is not known."""
-    known = [(heading, place.cost(key), text, unit) for key, heading, text, unit in _COSTS]
-    return [(heading, "" if value is None else text.format(value / unit)) for heading, value, text, unit in known]
+    """Heading and text of each cost of a place; "" where it is not known. Times of a GPU say so."""
+    gpu = " (GPU)" if place.cost("gpu_memory_mb") is not None else ""
+    known = [(key, heading, place.cost(key), text, unit) for key, heading, text, unit in _COSTS]
+    return [
+        (heading, "" if value is None else text.format(value / unit) + (gpu if key in _TIMES else ""))
+        for key, heading, value, text, unit in known
+    ]
 
 
 def _metrics(result: Mapping[str, Any]) -> set[tuple[str, str]]:

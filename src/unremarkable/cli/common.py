@@ -55,6 +55,12 @@ Maps = Annotated[
     ),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images per forward pass; scores do not depend on it.")]
+Reconstructions = Annotated[
+    bool,
+    typer.Option(
+        "--reconstructions", help="Also write reconstructions/NAME.png: the image as it would look without findings."
+    ),
+]
 Workers = Annotated[int | None, typer.Option(min=1, help="Files read at once. Default: by the processor.")]
 Replicates = Annotated[int, typer.Option(min=0, help="Bootstrap replicates of each interval; 0 for none.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]

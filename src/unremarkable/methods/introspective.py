@@ -13,7 +13,7 @@ from torch.optim import Adam, Optimizer
 
 from unremarkable.errors import UsageError
 from unremarkable.methods import base
-from unremarkable.methods.base import Method, Phase, Update
+from unremarkable.methods.base import Adversary, Method, Phase, Update
 from unremarkable.methods.checks import require_not_negative, require_positive
 from unremarkable.networks.introspective import Code, Decoder, Encoder, unmoved, unrecorded
 
@@ -96,6 +96,8 @@ class Introspective(Method):
                 self._step,
                 validate=lambda images: (images - self.rebuild(images)).square().mean((1, 2, 3)),
                 patience=options.patience,
+                # The encoder is the discriminator: it must see a larger divergence in what is generated than in images.
+                adversaries=(Adversary("told apart", blind=0.0),),
             )
         ]
 
@@ -142,6 +144,7 @@ class Introspective(Method):
                 negative_elbo = scale * (options.beta_rec * again + options.beta_neg * codes[name].divergence())
                 loss = loss + 0.5 * torch.exp(-_ALPHA * negative_elbo).mean() / _ALPHA
                 losses[f"kl_{name}"] = codes[name].divergence().mean()
+        losses["told apart"] = (losses["kl_reconstructed"] + losses["kl_generated"]) / 2 - divergence
         extra, named = self._encoder_extra(code, codes["reconstructed"])
         return loss + extra, latent.detach(), losses | named
 

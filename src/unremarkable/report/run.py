@@ -53,6 +53,7 @@ class _Settings:
 
     rate: float | None = None
     maps: Maps = "overlay"
+    reconstructions: bool = False
     batch: int = 32
     workers: int | None = None
     overwrite: bool = False
@@ -62,14 +63,21 @@ class _Settings:
 def score_to_folder(detector: Detector, dataset: Dataset, cases: Sequence[Case], output: Path, **settings: Any) -> Run:
     """Score `cases` into `output`: `scores.csv`, maps, `report.html`. Written whole or not at all.
 
-    Settings: `rate`, `maps`, `batch`, `workers`, `overwrite`, `progress`; see `Detector.stream` and `ScoreWriter`.
+    Settings: `rate`, `maps`, `reconstructions`, `batch`, `workers`, `overwrite`, `progress`; see `Detector.stream` and
+    `ScoreWriter`.
 
     Raises:
         UsageError: a rate that the normals cannot support, `output` in the way, or not one case that could be scored.
     """
     chosen = _Settings(**settings)
     with ScoreWriter(
-        output, detector.preprocess_, detector.map_range, [c.path for c in cases], chosen.maps, chosen.overwrite
+        output,
+        detector.preprocess_,
+        detector.map_range,
+        [case.path for case in cases],
+        chosen.maps,
+        chosen.overwrite,
+        reconstructions=chosen.reconstructions,
     ) as writer:
         run = _score(detector, dataset, cases, chosen, writer)
         undecided = any(row["flagged"] is None for row in run.records)
@@ -108,7 +116,15 @@ def evaluate_to_folder(
         if output is not None:
             paths = [case.path for case in cases]
             writer = stack.enter_context(
-                ScoreWriter(output, detector.preprocess_, detector.map_range, paths, chosen.maps, chosen.overwrite)
+                ScoreWriter(
+                    output,
+                    detector.preprocess_,
+                    detector.map_range,
+                    paths,
+                    chosen.maps,
+                    chosen.overwrite,
+                    reconstructions=chosen.reconstructions,
+                )
             )
         annotated = any(case.masks or case.boxes for case in cases)
         localisation = stack.enter_context(
@@ -155,7 +171,9 @@ def _score(
             if localisation is not None:
                 localisation.add(row)
             if writer is not None:
-                pending.append(pool.submit(writer.write_maps, row))
+                pending.append(pool.submit(writer.write_pictures, row))
+                if len(records) == 1:  # what cannot be written is said at once
+                    pending.pop().result()
                 if len(pending) > 4 * settings.batch:  # never more in memory than a few batches
                     pending.pop(0).result()
         for written in pending:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unremarkable.datasets.case import Case
+from unremarkable.errors import UsageError
 from unremarkable.files import check_folder, whole_folder
 from unremarkable.imaging.image import Image
 from unremarkable.imaging.preprocess import Preprocess
@@ -110,13 +111,18 @@ class Scores:
         records += [{"path": path, "error": reason} for path, reason in self.failures]
         return pd.DataFrame(records, columns=list(COLUMNS))
 
-    def save(self, folder: str | Path, maps: Maps = "overlay") -> Path:
-        """Write `scores.csv` and the maps (see `ScoreWriter`) to a folder that does not exist yet."""
+    def save(self, folder: str | Path, maps: Maps = "overlay", *, reconstructions: bool = False) -> Path:
+        """Write `scores.csv` and the pictures (see `ScoreWriter`) to a folder that does not exist yet.
+
+        Raises:
+            UsageError: the folder is in the way, or `reconstructions` are asked of a method that makes none.
+        """
+        paths = [row.path for row in self.rows]
         with ScoreWriter(
-            Path(folder), self.preprocess, self.map_range, [row.path for row in self.rows], maps
+            Path(folder), self.preprocess, self.map_range, paths, maps, reconstructions=reconstructions
         ) as writer:
             for row in self.rows:
-                writer.write_maps(row)
+                writer.write_pictures(row)
             writer.write_table([row.record() for row in self.rows], self.failures)
         return Path(folder)
 
@@ -126,7 +132,8 @@ class ScoreWriter:
 
     `heatmaps/NAME.jpg` shows each image with its map over it; a volume's map is written as `maps/NAME.nii.gz` in the
     volume's own geometry; with `maps="full"` a flat image's map is written too, as float32 `maps/NAME.tif` on the
-    image's own pixel grid.
+    image's own pixel grid. With `reconstructions`, `reconstructions/NAME.png` is what the method makes of the image
+    (of a volume, of the slice that gave the score), in the shape and the grey levels of the picture under the map.
     """
 
     def __init__(
@@ -137,11 +144,14 @@ class ScoreWriter:
         paths: Sequence[str],
         maps: Maps = "overlay",
         overwrite: bool = False,
+        *,
+        reconstructions: bool = False,
     ) -> None:
         check_folder(folder, TABLE, overwrite=overwrite)
         self.folder = folder
         self._whole = whole_folder(folder, TABLE, overwrite=overwrite)
         self._preprocess, self._range, self._maps = preprocess, map_range, maps
+        self._reconstructions = reconstructions
         self._names = _short_names(paths)
 
     def __enter__(self) -> ScoreWriter:
@@ -163,13 +173,23 @@ class ScoreWriter:
             rows.writerows(records)
             rows.writerows({"path": path, "error": reason} for path, reason in failures)
 
-    def write_maps(self, row: CaseScore) -> None:
-        """Write one case's pictures; safe to call from several threads."""
-        if self._maps == "none":
-            return
-        name = self._names[row.path]
+    def write_pictures(self, row: CaseScore) -> None:
+        """Write one case's map and reconstruction, as asked for; safe to call from several threads.
+
+        Raises:
+            UsageError: reconstructions are asked for, and the method makes none.
+        """
         from PIL import Image as Picture
 
+        name = self._names[row.path]
+        if self._reconstructions:
+            if row.reconstruction is None:
+                raise UsageError("the model's method makes no reconstructions: leave out --reconstructions")
+            target = self._work / "reconstructions" / f"{name}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Picture.fromarray(in_aspect(row.reconstruction, row, self._preprocess)).save(target)
+        if self._maps == "none":
+            return
         target = self._work / "heatmaps" / f"{name}.jpg"
         target.parent.mkdir(parents=True, exist_ok=True)
         # An illustration: as PNG it takes 15 times as long and four times the space. The values are in the maps.
