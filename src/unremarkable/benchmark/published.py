@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -162,13 +163,13 @@ def _named(place: Place) -> str:
 
 def _ranks(grid: Grid) -> str:
     """Average ranks by AUROC, on the most data sets that at least three rows have been tested on; "" without any."""
+    done = [place for place in grid.places.values() if place.cells]
+    asked = Counter((place.cells[0]["row"], place.column) for place in done)
     area: dict[tuple[str, str], float] = {}
-    for place in (place for place in grid.places.values() if place.cells):
+    for place in done:
         # Trained for another time on another set it is still the same row, unless both stand on one.
-        name = place.cells[0]["row"]
-        taken = [other for other in grid.places.values() if other.cells and other.cells[0]["row"] == name]
-        if sum(other.column == place.column for other in taken) > 1:
-            name = place.row
+        row = place.cells[0]["row"]
+        name = row if asked[row, place.column] == 1 else place.row
         if (metric := place.metric("auroc")) is not None and metric.mean is not None:
             area[name, place.column] = metric.mean
     names = sorted({name for name, _ in area})
