@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from unremarkable.errors import UsageError
 from unremarkable.evaluation import reconstruction
-from unremarkable.evaluation.reconstruction import PERCEPTUAL, Fidelity, PerceptualDistance, l1, psnr, ssim
+from unremarkable.evaluation.reconstruction import LPIPS, PERCEPTUAL, Fidelity, PerceptualDistance, l1, psnr, ssim
+from unremarkable.networks import weights
+from unremarkable.networks.perceptual import Perceptual
 
 
 def pair(seed: int = 0, *shape: int) -> tuple[np.ndarray, np.ndarray]:
@@ -71,7 +77,7 @@ def test_means_over_cases_with_intervals() -> None:
 
 
 def test_without_weights_the_perceptual_distance_is_undefined(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent() -> None:
+    def absent(metric: str) -> None:
         raise UsageError("the weights are not on this machine")
 
     monkeypatch.setattr(reconstruction, "PerceptualDistance", absent)
@@ -81,3 +87,51 @@ def test_without_weights_the_perceptual_distance_is_undefined(monkeypatch: pytes
     assert found[PERCEPTUAL].value is None
     assert found[PERCEPTUAL].reason == "the weights are not on this machine"
     assert found["l1"].value is not None
+
+
+@pytest.fixture
+def lpips_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Perceptual:
+    """LPIPS of random weights, in files that pass for the published ones."""
+    monkeypatch.setenv("UNREMARKABLE_WEIGHTS", str(tmp_path))
+    torch.manual_seed(0)
+    published = Perceptual("lpips-alex")
+    lins = {f"lin{i}.model.1.weight": torch.rand_like(layer.weight) for i, layer in enumerate(published.weigh)}
+    for name, state in (("alexnet-owt", published.trunk.state_dict()), ("lpips-alex", lins)):
+        path = tmp_path / weights._FILES[name].file
+        path.parent.mkdir(exist_ok=True)
+        torch.save(state, path)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        monkeypatch.setitem(weights._FILES, name, replace(weights._FILES[name], sha256=digest))
+    published.load_pretrained()
+    return published
+
+
+def test_lpips_is_measured_where_its_files_are(lpips_files: Perceptual) -> None:
+    fidelity = Fidelity()
+    pairs = [pair(seed, 31, 40) for seed in range(3)]
+    for index, (image, rebuilt) in enumerate(pairs):
+        fidelity.add(image, rebuilt, f"patient {index}")
+    batches = (torch.from_numpy(np.stack(side)[:, None]).float() / 255 for side in zip(*pairs, strict=True))
+    with torch.no_grad():
+        expected = lpips_files(*batches).mean().item()
+    assert fidelity.metrics(replicates=0)[LPIPS].value == pytest.approx(expected, rel=1e-5)
+
+
+def test_images_too_small_for_lpips_have_none(lpips_files: Perceptual) -> None:
+    fidelity = Fidelity()
+    fidelity.add(*pair(0, 30, 40), "a")
+    found = fidelity.metrics(replicates=0)
+    assert found[LPIPS].value is None
+    assert "31 × 31" in (found[LPIPS].reason or "")
+    assert found["l1"].value is not None
+
+
+def test_a_damaged_file_of_lpips_is_named(lpips_files: Perceptual, tmp_path: Path) -> None:
+    damaged = tmp_path / weights._FILES["lpips-alex"].file
+    damaged.write_bytes(b"half")
+    fidelity = Fidelity()
+    fidelity.add(*pair(), "a")
+    found = fidelity.metrics(replicates=0)
+    assert found[LPIPS].value is None
+    assert str(damaged) in (found[LPIPS].reason or "")
+    assert found[PERCEPTUAL].value is not None

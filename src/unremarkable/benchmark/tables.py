@@ -11,7 +11,7 @@ from typing import Any
 from unremarkable.benchmark.estimates import Estimate, Grid, Place
 from unremarkable.benchmark.store import DONE
 from unremarkable.evaluation.names import name_of
-from unremarkable.evaluation.reconstruction import PERCEPTUAL
+from unremarkable.evaluation.reconstruction import LPIPS, PERCEPTUAL
 
 Rows = list[list[str]]
 
@@ -33,7 +33,7 @@ COLUMNS = (
     Column("auprc", "pixel AUPRC", "pixel"),
     Column("best_dice", name_of("best_dice"), "pixel"),
     Column("ssim", f"{name_of('ssim')} of normals", "reconstruction"),
-    Column(PERCEPTUAL, f"{name_of(PERCEPTUAL)} of normals", "reconstruction", lower_is_better=True),
+    *(Column(key, f"{name_of(key)} of normals", "reconstruction", lower_is_better=True) for key in (PERCEPTUAL, LPIPS)),
 )
 #: said beside every table that shows them
 NOTE = (

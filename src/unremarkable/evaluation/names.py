@@ -36,6 +36,7 @@ _OTHERWISE = {
     "ra_detected": "detected by RA's rule",
     "ra_f1": "F1 by RA's rule",
     "perceptual_efficientnet_lite0": "perceptual distance (EfficientNet-Lite0)",
+    "lpips_alex": "LPIPS (AlexNet)",
 }
 #: words that are not written as they are spelt in a key
 _WORDS = {
