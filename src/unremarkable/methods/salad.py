@@ -45,7 +45,7 @@ class SALADOptions(base.Options):
     consistency_weight: float = field(default=1.0, metadata={"help": "weight of the difference of the two codes"})
     centre_weight: float = field(default=0.1, metadata={"help": "weight of the centre constraint loss"})
     rotation_weight: float = field(default=1.0, metadata={"help": "weight of the self-supervised task"})
-    adversarial_weight: float = field(default=1.0, metadata={"help": "weight of the discriminator's answer"})
+    adversarial_weight: float = field(default=0.1, metadata={"help": "weight of the discriminator's answer"})
     learning_rate: float = field(default=2e-4, metadata={"help": "Adam's learning rate"})
     epochs: int = field(default=200, metadata={"help": "passes over the normals"})
     batch_size: int = field(default=32, metadata={"help": "images per step"})
@@ -96,7 +96,8 @@ class SALAD(Method):
           encoder averages fine texture away: by its codes alone, white noise scored below scans after a short training.
           Rotations are not asked for when scoring.
         - The networks, those of DCGAN; size, optimiser, and weights: 10 for the two terms of the image, so that
-          features cannot outweigh it, 1 for the others, and 0.1 for the centre, which would else shrink the codes.
+          features cannot outweigh it, 1 for the others, and 0.1 for the centre, which would else shrink the codes, and
+          for the discriminator, which would else win: at 1, two of four seeds rebuilt every image as one grey picture.
     Batch normalisation runs on its running statistics when scoring.
     """
 
